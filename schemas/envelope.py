@@ -1,0 +1,281 @@
+"""The form of every event: a CloudEvents 1.0 envelope whose data is public, with sealed blocks beside it.
+
+A field marked `Sealed[...]` leaves its event as a *block*: the leaf that the ledger hashes holds only
+`base64url(SHA-256(disclosure))`, where `disclosure = base64url(JCS([salt, block, value]))` (as SD-JWT, RFC 9901).
+`SealedEach[...]` makes one block per key, named `<field>/<key>`. The record on Kafka is the leaf plus
+`data.disclosures`; a reader without a disclosure sees None (or, for `SealedEach`, lacks that key).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+
+from schemas.canonical import canonical
+
+LEAF_LIMIT = 60_000
+"""Bytes; C2SP tlog-tiles entry bundles carry a 16-bit length."""
+RECORD_LIMIT = 900_000
+"""Bytes; below Kafka's default `max.message.bytes` of 1 MiB with its overhead."""
+SALT_BYTES = 16
+
+T = TypeVar("T")
+
+
+class Block:
+    """Marks a field as one sealed block."""
+
+
+class BlockPerKey(Block):
+    """Marks a mapping as one sealed block per key."""
+
+
+Sealed = Annotated[T | None, Block()]
+SealedEach = Annotated[dict[str, T] | None, BlockPerKey()]
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with milliseconds and `Z`, the one way an instant is written in an event."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+
+
+class UnreadableError(ValueError):
+    """A record that is no event of ours: broken JSON, a missing attribute, a digest that does not match."""
+
+
+class UnknownTypeError(UnreadableError):
+    """An event whose type no model here describes."""
+
+
+class Event(BaseModel):
+    """One fact in the past tense. Subclasses name their wire type and the field that is the aggregate's id (`about`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    TYPE: ClassVar[str] = ""
+    ABOUT: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: str) -> None:
+        """Register the class under its wire type."""
+        if cls.TYPE:
+            EVENTS[cls.TYPE] = cls
+
+    @property
+    def subject(self) -> str:
+        """The aggregate's id: the record's key, and what `sequence` counts along."""
+        return str(getattr(self, self.ABOUT))
+
+    @classmethod
+    def source(cls) -> str:
+        """CloudEvents `source` of the producing service."""
+        return "/" + cls.TYPE.split(".", 1)[0]
+
+    @classmethod
+    def block_fields(cls) -> dict[str, Block]:
+        """The sealed fields by name."""
+        return {
+            name: mark
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Block)
+        }
+
+    def public(self) -> dict[str, Any]:
+        """The public data as JSON values, without the ids that the envelope carries."""
+        return self.model_dump(mode="json", exclude={self.ABOUT, "cycle", *self.block_fields()}, exclude_none=True)
+
+    def blocks(self) -> dict[str, Any]:
+        """Every sealed block's value; ValueError if the writer left one out ("empty" is a value, None is not)."""
+        found: dict[str, Any] = {}
+        for name, mark in self.block_fields().items():
+            value = self.model_dump(mode="json", include={name}, exclude_none=True).get(name)
+            if value is None:
+                message = f"{self.TYPE}: sealed block {name!r} is missing"
+                raise ValueError(message)
+            if isinstance(mark, BlockPerKey):
+                found.update({f"{name}/{key}": item for key, item in value.items()})
+            else:
+                found[name] = value
+        return found
+
+
+EVENTS: dict[str, type[Event]] = {}
+"""Every event class by its wire type, filled as `schemas.*` are imported (see `schemas.topics`)."""
+
+
+class Header(BaseModel):
+    """The envelope's attributes, as a handler sees them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
+    type: Annotated[str, Field(pattern=r"^[a-z]+(\.[a-z][a-z-]*)+\.v[1-9][0-9]*$", max_length=100)]
+    source: Annotated[str, Field(pattern=r"^/[a-z]+$")]
+    subject: Annotated[str, Field(min_length=1, max_length=200)]
+    time: Instant
+    sequence: Annotated[int, Field(ge=1)]
+    cycleid: str | None = None
+    causationid: str | None = None
+    actor: str | None = None
+
+
+class Envelope(Header):
+    """A whole event as read from the wire."""
+
+    specversion: Annotated[str, Field(pattern=r"^1\.0$")]
+    dataschema: str
+    salt: str
+    data: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What `sequence` counts along: (source, subject)."""
+        return self.source, self.subject
+
+
+class Written(BaseModel):
+    """A sealed event: its header, the bytes that the ledger hashes, and the bytes that Kafka carries."""
+
+    model_config = ConfigDict(frozen=True)
+
+    header: Header
+    leaf: bytes
+    record: bytes
+
+    @property
+    def leaf_hash(self) -> bytes:
+        """RFC 6962 leaf hash: SHA-256(0x00 ‖ leaf)."""
+        return sha256(b"\x00" + self.leaf).digest()
+
+
+def b64url(raw: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def unb64url(text: str) -> bytes:
+    """The inverse of `b64url`; ValueError for anything that `b64url` does not write."""
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if b64url(raw) != text:
+        message = "not canonical base64url"
+        raise ValueError(message)
+    return raw
+
+
+def disclosure(salt: bytes, block: str, value: Any) -> str:  # noqa: ANN401  (any JSON value)
+    """The opening of a block: base64url(JCS([salt, block, value]))."""
+    return b64url(canonical([b64url(salt), block, value]))
+
+
+def digest(opening: str) -> str:
+    """What the leaf holds in an opening's place: base64url(SHA-256(ASCII opening))."""
+    return b64url(sha256(opening.encode("ascii")).digest())
+
+
+def opened(opening: str, block: str, expected: str) -> Any:  # noqa: ANN401  (any JSON value)
+    """The value behind `opening`, once its digest and its block's name are checked; UnreadableError otherwise."""
+    try:
+        if digest(opening) != expected:
+            message = f"block {block!r}: the opening does not match its digest"
+            raise UnreadableError(message)
+        _salt, name, value = orjson.loads(unb64url(opening))
+    except UnreadableError:
+        raise
+    except (ValueError, UnicodeEncodeError) as error:
+        message = f"block {block!r}: not a disclosure"
+        raise UnreadableError(message) from error
+    if name != block:
+        message = f"block {block!r}: the opening is of block {name!r}"
+        raise UnreadableError(message)
+    return value
+
+
+def write(event: Event, header: Header, entropy: Callable[[int], bytes]) -> Written:
+    """Seal `event` under `header`. `entropy(n)` gives n fresh random bytes (never derived, never reused).
+
+    Raises ValueError when a block is missing, or when leaf (60,000) or record (900,000 bytes) is too large.
+    """
+    openings = {name: disclosure(entropy(SALT_BYTES), name, value) for name, value in event.blocks().items()}
+    data = event.public()
+    data["sealed"] = {name: digest(opening) for name, opening in openings.items()}
+    body = {
+        **header.model_dump(mode="json", exclude_none=True),
+        "specversion": "1.0",
+        "datacontenttype": "application/json",
+        "dataschema": f"/schemas/{header.type}.json",
+        "salt": b64url(entropy(SALT_BYTES)),
+        "data": data,
+    }
+    leaf = canonical(body)
+    record = canonical({**body, "data": {**data, "disclosures": openings}})
+    for what, size, limit in (("leaf", len(leaf), LEAF_LIMIT), ("record", len(record), RECORD_LIMIT)):
+        if size > limit:
+            message = f"{header.type}: the {what} has {size:,} bytes, {limit:,} are allowed"
+            raise ValueError(message)
+    return Written(header=header, leaf=leaf, record=record)
+
+
+def parse(record: bytes) -> Envelope:
+    """Read a record's envelope; UnreadableError says what is wrong in one line."""
+    try:
+        return Envelope.model_validate_json(record)
+    except ValidationError as error:
+        raise UnreadableError(complaint(error)) from error
+
+
+def complaint(error: ValidationError) -> str:
+    """A validation error in one line: each place and rule, without the values (they may be private)."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()[:5])
+
+
+def leaf_of(record: bytes) -> tuple[bytes, dict[str, str]]:
+    """Split a record into the leaf's bytes and its disclosures by block; UnreadableError if it is not canonical."""
+    body = orjson.loads(record)
+    openings = body["data"].pop("disclosures", {})
+    sealed = body["data"].get("sealed")
+    if not isinstance(openings, dict) or not isinstance(sealed, dict):
+        message = "data.sealed and data.disclosures must be objects"
+        raise UnreadableError(message)
+    for block, opening in openings.items():
+        opened(opening, block, sealed.get(block, ""))
+    return canonical(body), openings
+
+
+def read(envelope: Envelope) -> Event:
+    """The typed event in an envelope, every opening checked against its digest.
+
+    Raises UnknownTypeError for a type without a model and UnreadableError for data that does not fit its model.
+    """
+    model = EVENTS.get(envelope.type)
+    if model is None:
+        message = f"unknown event type {envelope.type}"
+        raise UnknownTypeError(message)
+    public = {name: value for name, value in envelope.data.items() if name not in {"sealed", "disclosures"}}
+    sealed = envelope.data.get("sealed", {})
+    openings = envelope.data.get("disclosures", {})
+    values = {block: opened(opening, block, sealed.get(block, "")) for block, opening in openings.items()}
+    for name, mark in model.block_fields().items():
+        if isinstance(mark, BlockPerKey):
+            prefix = f"{name}/"
+            public[name] = {block.removeprefix(prefix): v for block, v in values.items() if block.startswith(prefix)}
+        elif name in values:
+            public[name] = values[name]
+    public[model.ABOUT] = envelope.subject
+    if "cycle" in model.model_fields:
+        public["cycle"] = envelope.cycleid
+    try:
+        return model.model_validate(public)
+    except ValidationError as error:
+        message = f"{envelope.type}: {complaint(error)}"
+        raise UnreadableError(message) from error
+

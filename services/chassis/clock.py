@@ -1,0 +1,109 @@
+"""The two clocks, injected everywhere.
+
+*Machine time* (tokens, retries, signatures, ids) is never moved. *Program time* (deadlines, terms, event time) is
+machine time plus an offset that demos and tests move, by a record on the topic `program.clock.v1`; in production it
+refuses to move. This is the one place where either clock is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.envelope import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Clock(Protocol):
+    """Something that tells the time, in UTC."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+
+class MachineClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        return datetime.now(UTC)
+
+
+class ClockFixedError(RuntimeError):
+    """Program time was asked to move where it must not."""
+
+
+class ProgramClock:
+    """Program time: machine time plus an offset, movable only where the settings say so."""
+
+    def __init__(self, machine: Clock, *, movable: bool = False) -> None:
+        self.machine = machine
+        self.movable = movable
+        self._offset = timedelta()
+        self._listeners: list[Callable[[], None]] = []
+
+    def now(self) -> datetime:
+        """The present program time, aware, UTC."""
+        return self.machine.now() + self._offset
+
+    def on_move(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after every move."""
+        self._listeners.append(listener)
+
+    def shift(self, offset: timedelta) -> None:
+        """Set the distance from machine time. Raises ClockFixedError in production."""
+        if not self.movable:
+            message = "program time cannot be moved here: CEC_CLOCK_MOVABLE is not set"
+            raise ClockFixedError(message)
+        self._offset = offset
+        for listener in self._listeners:
+            listener()
+
+
+def move_record(clock: ProgramClock, to: datetime) -> bytes:
+    """The control record that moves every service's program clock to `to`, from now on running."""
+    offset = to - clock.machine.now()
+    return orjson.dumps({"offset_ms": offset // timedelta(milliseconds=1), "to": rfc3339(to)})
+
+
+async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callable[[], None]) -> None:
+    """Apply every control record of the clock topic, from the last one on, until cancelled.
+
+    `ready` is called once the records that were there at the start are applied, so that no service starts in a wrong year.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        end = (await consumer.end_offsets([partition]))[partition]
+        await consumer.seek_to_beginning(partition)
+        if end == 0:
+            ready()
+        while True:
+            for record in (await consumer.getmany(timeout_ms=1_000)).get(partition, []):
+                with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
+                    clock.shift(timedelta(milliseconds=int(orjson.loads(record.value)["offset_ms"])))
+            if await consumer.position(partition) >= end:
+                ready()
+    finally:
+        await consumer.stop()
+
+
+async def sleep_until(clock: Clock, moment: datetime, woken: asyncio.Event, limit: float) -> None:
+    """Sleep until program time `moment`, at most `limit` seconds, or until `woken` is set (and clear it)."""
+    seconds = min(max((moment - clock.now()).total_seconds(), 0.0), limit)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await woken.wait()
+    woken.clear()
+
+

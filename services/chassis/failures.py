@@ -1,0 +1,41 @@
+"""Which failures pass by themselves: a database or a broker that is away. Everything else is about the record at hand."""
+
+from __future__ import annotations
+
+import random
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+
+class NotYetError(Exception):
+    """What an event rests on is not here yet: its key waits, and it is tried again."""
+
+
+class RacedError(Exception):
+    """Another consumer moved the same mark meanwhile: the transaction is void and tried again."""
+
+
+_TRANSIENT: tuple[type[BaseException], ...] = (
+    RacedError,
+    OSError,
+    KafkaError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.PostgresSystemError,
+    # The server was killed in the middle of a protocol exchange ("cannot switch to state …"): a lost connection.
+    asyncpg.InternalClientError,
+    asyncpg.InterfaceError,
+)
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later with nothing changed."""
+    return isinstance(error, _TRANSIENT)
+
+
+def backoff(attempt: int, *, most: float = 10.0) -> float:
+    """Seconds to wait before attempt `attempt` (from 1): doubling from 0.1 s, capped, with full jitter."""
+    return random.uniform(0.05, min(most, 0.1 * 2**attempt))  # noqa: S311  (jitter, not a secret)

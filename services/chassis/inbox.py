@@ -1,0 +1,259 @@
+"""Once only: which events take effect, which are duplicates, and which must wait.
+
+Per (source, subject) a mark holds the last `sequence` that took effect, moved in the effect's own transaction. A
+lower number is a duplicate; a gap is *not yet*, and so is a handler's `NotYetError`: the event and all later ones of
+its key wait in `chassis.parked` and are tried again. A record that cannot be read is *poison*: parked with its reason
+and never retried by itself. Types without a handler only move the mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from schemas.envelope import Envelope, Event, Header, UnreadableError, parse, read
+from schemas.topics import EVENTS
+from services.chassis.failures import NotYetError, RacedError, transient
+
+if TYPE_CHECKING:
+    from services.chassis.database import Connection, Database, Tx
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[["Tx", Any, Header], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as the broker gave it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def arrived(self) -> datetime:
+        """When the broker took it (LogAppendTime), or when its producer made it, as the topic is set."""
+        return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
+
+
+class Inbox(Protocol):
+    """What a consumer hands its records to."""
+
+    async def process(self, tx: Tx, records: list[Record]) -> None:
+        """Apply a whole batch in `tx`; any exception that is not transient makes the consumer go record by record."""
+        ...
+
+    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
+        """Keep a record that failed alone."""
+        ...
+
+    async def retry(self, database: Database) -> None:
+        """Try again what waits."""
+        ...
+
+
+class Handlers:
+    """The event types that a service reacts to, each with its one handler."""
+
+    def __init__(self) -> None:
+        self.by_type: dict[str, Handler] = {}
+
+    def on(self, model: type[E]) -> Callable[[Callable[[Tx, E, Header], Awaitable[None]]], Callable[[Tx, E, Header], Awaitable[None]]]:
+        """Register `async def effect(tx, event, header)` for an event type."""
+
+        def register(handler: Callable[[Tx, E, Header], Awaitable[None]]) -> Callable[[Tx, E, Header], Awaitable[None]]:
+            if model.TYPE in self.by_type:
+                message = f"{model.TYPE} has a handler already"
+                raise ValueError(message)
+            self.by_type[model.TYPE] = handler
+            return handler
+
+        return register
+
+    def newer_than_handled(self, event_type: str) -> bool:
+        """Whether this is a later version of a type that is handled here: a rolling upgrade under way."""
+        if event_type in EVENTS:
+            return False
+        name, _, version = event_type.rpartition(".v")
+        return any(
+            handled.rpartition(".v")[0] == name and int(handled.rpartition(".v")[2]) < int(version)
+            for handled in self.by_type
+        )
+
+
+class EventInbox:
+    """The inbox of a service that handles some event types of some topics."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._waiting = True  # until the table was looked at
+        self._lock = asyncio.Lock()
+
+    async def process(self, tx: Tx, records: list[Record]) -> None:
+        """Apply the batch in the order of its records."""
+        events: list[tuple[Record, Envelope]] = []
+        for record in records:
+            try:
+                events.append((record, envelope_of(record)))
+            except UnreadableError as error:
+                await self.set_aside(tx, record, error)
+        marks = await read_marks(tx.db, {envelope.key for _, envelope in events})
+        before = dict(marks)
+        for record, envelope in events:
+            mark = marks.get(envelope.key, 0)
+            if envelope.sequence <= mark:
+                continue
+            if envelope.sequence > mark + 1:
+                await self._park(tx, record, envelope, "not_yet", f"sequence {mark + 1} is not here yet")
+                continue
+            await self._apply(tx, envelope)
+            marks[envelope.key] = envelope.sequence
+        await move_marks(tx.db, before, marks)
+
+    async def _apply(self, tx: Tx, envelope: Envelope) -> None:
+        handler = self._handlers.by_type.get(envelope.type)
+        if handler is None:
+            if self._handlers.newer_than_handled(envelope.type):
+                message = f"{envelope.type} is newer than this service"
+                raise NotYetError(message)
+            return
+        tx.cause = envelope.id
+        await handler(tx, read(envelope), Header.model_validate(envelope, from_attributes=True))
+
+    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
+        """Park a record that failed alone: to wait if it is only early, as poison otherwise."""
+        try:
+            envelope = envelope_of(record)
+        except UnreadableError:
+            envelope = None
+        kind = "not_yet" if isinstance(error, NotYetError) else "poison"
+        if kind == "poison":
+            log.error("poison record parked", topic=record.topic, position=record.offset, reason=str(error)[:500])
+        await self._park(tx, record, envelope, kind, str(error)[:500] or repr(error)[:500])
+
+    async def _park(self, tx: Tx, record: Record, envelope: Envelope | None, kind: str, reason: str) -> None:
+        self._waiting = True
+        await tx.db.execute(
+            """
+            insert into chassis.parked
+                (topic, part, position, kind, source, subject, sequence, reason, record_key, record, headers, arrived_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
+            """,
+            record.topic,
+            record.partition,
+            record.offset,
+            kind,
+            envelope and envelope.source,
+            envelope and envelope.subject,
+            envelope and envelope.sequence,
+            reason,
+            record.key,
+            record.value,
+            [[name, value.hex()] for name, value in record.headers],
+            record.arrived,
+        )
+
+    async def retry(self, database: Database) -> None:
+        """Apply every waiting event whose turn has come, until none moves. One transaction each: they may still wait."""
+        if not self._waiting:
+            return
+        async with self._lock:
+            moved = True
+            while moved:
+                moved = False
+                for row in await database.pool.fetch(_DUE):
+                    moved |= await self._retry_one(database, row)
+            self._waiting = bool(await database.pool.fetchval("select exists (select from chassis.parked where kind = 'not_yet')"))
+
+    async def _retry_one(self, database: Database, row: Any) -> bool:  # noqa: ANN401  (a row of _DUE)
+        place = (row["topic"], row["part"], row["position"])
+        try:
+            async with database.transaction() as tx:
+                # Whoever deletes the row owns the attempt: a second process finds nothing.
+                found = await tx.db.execute(
+                    "delete from chassis.parked where topic = $1 and part = $2 and position = $3", *place
+                )
+                envelope = parse(row["record"])
+                marks = await read_marks(tx.db, {envelope.key})
+                if found == "DELETE 0" or envelope.sequence <= marks.get(envelope.key, 0):
+                    return True
+                await self._apply(tx, envelope)
+                await move_marks(tx.db, marks, {**marks, envelope.key: envelope.sequence})
+        except Exception as error:
+            if transient(error):
+                raise
+            kind = "not_yet" if isinstance(error, NotYetError) else "poison"
+            await database.pool.execute(
+                "update chassis.parked set attempts = attempts + 1, kind = $4, reason = $5"
+                " where topic = $1 and part = $2 and position = $3",
+                *place,
+                kind,
+                str(error)[:500] or repr(error)[:500],
+            )
+            return False
+        return True
+
+
+_DUE = """
+select p.topic, p.part, p.position, p.record from chassis.parked p
+left join chassis.mark m using (source, subject)
+where p.kind = 'not_yet' and p.sequence <= coalesce(m.sequence, 0) + 1
+order by p.parked_at, p.topic, p.part, p.position limit 1000
+"""
+
+
+def envelope_of(record: Record) -> Envelope:
+    """The record's event; UnreadableError also where the record's key is not the event's subject."""
+    envelope = parse(record.value or b"")
+    if record.key != envelope.subject.encode():
+        message = "the record's key is not the event's subject"
+        raise UnreadableError(message)
+    return envelope
+
+
+async def read_marks(db: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The marks of `keys`; a key without one is absent."""
+    if not keys:
+        return {}
+    rows = await db.fetch(
+        "select source, subject, sequence from chassis.mark"
+        " join unnest($1::text[], $2::text[]) as k (source, subject) using (source, subject)",
+        [source for source, _ in keys],
+        [subject for _, subject in keys],
+    )
+    return {(row["source"], row["subject"]): row["sequence"] for row in rows}
+
+
+async def move_marks(db: Connection, before: dict[tuple[str, str], int], after: dict[tuple[str, str], int]) -> None:
+    """Write the marks that moved; RacedError if any of them is no longer what it was read as."""
+    moved = sorted((*key, mark, before.get(key, 0)) for key, mark in after.items() if mark != before.get(key, 0))
+    if not moved:
+        return
+    sources, subjects, marks, previous = zip(*moved, strict=True)
+    done = await db.fetch(
+        """
+        insert into chassis.mark as m (source, subject, sequence, previous)
+        select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+        on conflict (source, subject) do update set sequence = excluded.sequence, previous = excluded.previous
+        where m.sequence = excluded.previous
+        returning 1
+        """,
+        sources,
+        subjects,
+        marks,
+        previous,
+    )
+    if len(done) != len(moved):
+        message = "another consumer moved a mark"
+        raise RacedError(message)

@@ -1,0 +1,154 @@
+"""The relay: moves outbox rows to Kafka, each deleted only after the broker has acknowledged it.
+
+A queue of rows, never a position cursor: transactions commit out of the order of their ids, and a cursor would skip
+the slower ones. One relay per database is active (an advisory lock, held by the very connection that reads and
+deletes, so that losing the lock is losing the power to delete). It is woken by commits in this process, by a
+coalesced NOTIFY from others, and by a poll that alone suffices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.envelope import RECORD_LIMIT
+from services.chassis.failures import backoff, transient
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from services.chassis.database import Database
+
+CHANNEL = "outbox"
+BATCH = 500
+_LOCK = 7_311_002
+_NEXT = "select position, key, topic, record, traceparent from chassis.outbox order by position limit $1"
+_DONE = "delete from chassis.outbox where position = any($1::bigint[])"
+
+
+def producer(bootstrap: str) -> AIOKafkaProducer:
+    """An idempotent producer as the relay uses it: in order, acknowledged by all replicas, full batches."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        max_batch_size=128 * 1024,
+        max_request_size=RECORD_LIMIT + 50_000,
+        request_timeout_ms=10_000,
+    )
+
+
+class Relay:
+    """The outbox of one database on its way to Kafka; `run` until cancelled, `wake` after a commit."""
+
+    def __init__(self, database: Database, bootstrap: str, *, poll_seconds: float = 1.0) -> None:
+        self._database = database
+        self._bootstrap = bootstrap
+        self._poll = poll_seconds
+        self._woken = asyncio.Event()
+        self._active = False
+        self._notifying: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger().bind(relay=database.name)
+
+    def wake(self) -> None:
+        """Say that rows were committed: here, or through PostgreSQL where another process's relay is the active one."""
+        if self._active:
+            self._woken.set()
+        elif self._notifying is None or self._notifying.done():
+            self._notifying = asyncio.create_task(self._notify())
+
+    async def _notify(self) -> None:
+        """One NOTIFY for many commits: in every transaction it would make commits wait for each other."""
+        await asyncio.sleep(0.01)
+        with suppress(Exception):  # the poll alone suffices
+            await self._database.pool.execute(f"notify {CHANNEL}")
+
+    async def run(self) -> None:
+        """Hold or await the lock and drain the outbox, riding out every absence of PostgreSQL and Kafka."""
+        attempt = 0
+        while True:
+            try:
+                await self._serve()
+                attempt = 0
+            except Exception as error:  # noqa: BLE001  (judged by `transient`; a relay never dies of one bad moment)
+                attempt += 1
+                level = self._log.info if transient(error) else self._log.error
+                level("relay interrupted", error=repr(error), attempt=attempt)
+                await asyncio.sleep(backoff(attempt))
+            finally:
+                self._active = False
+
+    async def _serve(self) -> None:
+        connection = await self._database.connect()
+        try:
+            while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):
+                await asyncio.sleep(self._poll)
+            await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
+            kafka = producer(self._bootstrap)
+            await kafka.start()
+            try:
+                self._active = True
+                while True:
+                    self._woken.clear()
+                    while await self._drain(connection, kafka):
+                        pass
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._poll):
+                            await self._woken.wait()
+            finally:
+                await kafka.stop()
+        finally:
+            connection.terminate()
+
+    async def _drain(self, connection: asyncpg.Connection[asyncpg.Record], kafka: AIOKafkaProducer) -> bool:
+        """Send one batch in order and delete what was acknowledged; True if there may be more.
+
+        After a failure every later row of the same key stays, too: it is sent again behind the one that failed, and
+        consumers drop what they had. The producer is made anew, since an idempotent one may be wedged.
+        """
+        rows = await connection.fetch(_NEXT, BATCH)
+        if not rows:
+            return False
+        results = await self._send(rows, kafka)
+        failed: set[str] = set()
+        acknowledged: list[int] = []
+        failure: BaseException | None = None
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, BaseException):
+                failure = result
+                failed.add(row["key"])
+            elif row["key"] not in failed:
+                acknowledged.append(row["position"])
+        if acknowledged:
+            await connection.execute(_DONE, acknowledged)
+        if failure is not None:
+            raise failure
+        return len(rows) == BATCH
+
+    @staticmethod
+    async def _send(rows: list[asyncpg.Record], kafka: AIOKafkaProducer) -> list[Any]:
+        """Hand every row to the producer in order and wait for all: per row its metadata or its exception."""
+        pending: list[Any] = []
+        for row in rows:
+            headers = [("content-type", b"application/cloudevents+json")]
+            if row["traceparent"]:
+                headers.append(("traceparent", row["traceparent"].encode()))
+            try:
+                pending.append(
+                    await kafka.send(row["topic"], row["record"], key=row["key"].encode(), headers=headers)
+                )
+            except KafkaError as error:
+                pending.append(_failed(error))
+        return await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _failed(error: BaseException) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future

@@ -1,0 +1,83 @@
+"""What must happen at a program time: rows with a due instant, claimed one transaction each.
+
+Rows of one moment run in the order of their due time. A row is deleted in the transaction of its effect, so it takes
+effect exactly once; two processes never take the same row (`for update skip locked`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from services.chassis.clock import sleep_until
+from services.chassis.failures import backoff, transient
+
+if TYPE_CHECKING:
+    from services.chassis.clock import ProgramClock
+    from services.chassis.database import Database, Tx
+
+TaskHandler = Callable[["Tx", str, datetime, dict[str, Any]], Awaitable[None]]
+"""`async def effect(tx, subject, due, detail)`."""
+
+log = structlog.get_logger()
+
+_CLAIM = """
+delete from chassis.schedule where ctid = (
+    select ctid from chassis.schedule where due <= $1 and kind = any($2::text[])
+    order by due, kind, subject limit 1 for update skip locked
+) returning kind, subject, due, detail
+"""
+
+
+async def schedule(tx: Tx, kind: str, subject: str, due: datetime, detail: dict[str, Any] | None = None) -> None:
+    """Have `kind` happen to `subject` at program time `due`; the same row twice is one."""
+    await tx.db.execute(
+        "insert into chassis.schedule values ($1, $2, $3, $4) on conflict do nothing", kind, subject, due, detail or {}
+    )
+
+
+async def unschedule(tx: Tx, kind: str, subject: str) -> None:
+    """Take back every row of `kind` for `subject`."""
+    await tx.db.execute("delete from chassis.schedule where kind = $1 and subject = $2", kind, subject)
+
+
+class Scheduler:
+    """Runs due rows until cancelled."""
+
+    def __init__(self, database: Database, clock: ProgramClock, tasks: Mapping[str, TaskHandler], *, poll: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._tasks = tasks
+        self._poll = poll
+        self._woken = asyncio.Event()
+        clock.on_move(self._woken.set)
+
+    async def run(self) -> None:
+        """Run what is due; sleep until the next due time, a move of the clock, or the poll."""
+        attempt = 0
+        while True:
+            try:
+                while await self._run_one():
+                    attempt = 0
+                following = await self._database.pool.fetchval("select min(due) from chassis.schedule")
+            except Exception as error:  # noqa: BLE001  (a schedule never dies of one bad moment)
+                attempt += 1
+                say = log.info if transient(error) else log.error
+                say("schedule waits", database=self._database.name, attempt=attempt, error=repr(error))
+                await asyncio.sleep(backoff(attempt))
+                continue
+            # A row that is due and still here is another process's, or failed: don't spin on it.
+            soon = self._clock.now() + timedelta(seconds=self._poll)
+            await sleep_until(self._clock, max(following or soon, self._clock.now()), self._woken, self._poll)
+
+    async def _run_one(self) -> bool:
+        async with self._database.transaction() as tx:
+            row = await tx.db.fetchrow(_CLAIM, self._clock.now(), list(self._tasks))
+            if row is None:
+                return False
+            await self._tasks[row["kind"]](tx, row["subject"], row["due"], row["detail"])
+        return True

@@ -1,0 +1,35 @@
+"""Creates the topics as `schemas.topics` declares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.topics import Topic
+
+
+async def apply(bootstrap: str, topics: Iterable[Topic], *, replication: int = 1) -> list[str]:
+    """Create the topics that are missing and return their names. An existing topic is left as it is."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        missing = [
+            NewTopic(topic.name, topic.partitions, replication, topic_configs=topic.config)
+            for topic in topics
+            if topic.name not in present
+        ]
+        if missing:
+            answer = await admin.create_topics(missing)
+            for name, code, *_ in answer.topic_errors:
+                error = for_code(code)
+                if code and error is not TopicAlreadyExistsError:
+                    raise error(name)
+        return [topic.name for topic in missing]
+    finally:
+        await admin.close()

@@ -1,0 +1,237 @@
+"""HTTP conventions: a command is one transaction, an Idempotency-Key makes it happen once, errors are problems.
+
+Routers use `CommandRoute`: a POST, PUT, PATCH or DELETE runs inside a transaction that commits when its answer is a
+success and rolls back otherwise. Handlers take `tx: Writing`, `db: Reading` and `who: SignedIn` and never commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+
+from services.chassis import problems
+from services.chassis.auth import Principal, unauthorized
+from services.chassis.database import Tx
+from services.chassis.problems import Problem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from services.chassis.database import Connection
+    from services.chassis.service import Service
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+KEY_LIMIT = 200
+
+
+class _FailedAnswer(Exception):  # noqa: N818
+    """Rolls a command's transaction back while its answer stands."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+
+def service_of(request: Request) -> Service:
+    """The service that is asked."""
+    service: Service = request.app.state.service
+    return service
+
+
+class CommandRoute(APIRoute):
+    """Runs every unsafe method in one transaction."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, wrapped."""
+        handle = super().get_route_handler()
+
+        async def command(request: Request) -> Response:
+            service = service_of(request)
+            request.state.principal = await service.tokens.principal(request)
+            if request.method in SAFE:
+                return await handle(request)
+            refuse_cross_site(request)
+            try:
+                async with service.database.transaction() as tx:
+                    tx.traceparent = request.headers.get("traceparent")
+                    request.state.tx = tx
+                    return await _once(request, tx, handle)
+            except _FailedAnswer as failed:
+                return failed.response
+
+        return command
+
+
+async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Answer a repeated Idempotency-Key as the first time; keep the answer with the effect."""
+    key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    if key is None:
+        return _succeeded(await handle(request))
+    who: Principal | None = request.state.principal
+    if who is None:
+        raise unauthorized("A token is needed.")
+    if not 1 <= len(key) <= KEY_LIMIT:
+        raise Problem(400, "idempotency-key", f"Idempotency-Key must have 1 to {KEY_LIMIT} characters.")
+    fingerprint = sha256(
+        b"\n".join((request.method.encode(), str(request.url).encode(), await request.body()))
+    ).digest()
+    row = (f"{who.issuer} {who.subject}", key)
+    # A second request with the same key waits here until the first one's transaction ends.
+    fresh = await tx.db.fetchval(
+        "insert into chassis.idempotency (principal, key, request_sha256) values ($1, $2, $3)"
+        " on conflict do nothing returning true",
+        *row,
+        fingerprint,
+    )
+    if not fresh:
+        return await _as_before(tx, row, fingerprint)
+    response = _succeeded(await handle(request))
+    await tx.db.execute(
+        "update chassis.idempotency set status = $3, headers = $4, body = $5 where principal = $1 and key = $2",
+        *row,
+        response.status_code,
+        dict(response.headers),
+        bytes(response.body),
+    )
+    return response
+
+
+async def _as_before(tx: Tx, row: tuple[str, str], fingerprint: bytes) -> Response:
+    kept = await tx.db.fetchrow("select * from chassis.idempotency where principal = $1 and key = $2", *row)
+    if kept is None or kept["request_sha256"] != fingerprint:
+        raise Problem(422, "idempotency-key-reused", "This Idempotency-Key was used for another request.")
+    response = Response(kept["body"], kept["status"], headers=kept["headers"])
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _succeeded(response: Response) -> Response:
+    if response.status_code >= 400:  # noqa: PLR2004
+        raise _FailedAnswer(response)
+    return response
+
+
+def refuse_cross_site(request: Request) -> None:
+    """Problem 403 for an unsafe request that a browser sends on behalf of another site."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site in {"cross-site", "same-site"} or (
+        origin is not None and origin not in {str(request.base_url).rstrip("/"), _own_origin(request)}
+    ):
+        raise Problem(403, "cross-site", "This request comes from another site.")
+
+
+def _own_origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+def _writing(request: Request) -> Tx:
+    tx: Tx = request.state.tx
+    return tx
+
+
+async def _reading(request: Request) -> AsyncIterator[Connection]:
+    async with service_of(request).database.reading() as db:
+        yield db
+
+
+def _signed_in(request: Request) -> Principal:
+    who: Principal | None = request.state.principal
+    if who is None:
+        raise unauthorized("A token is needed: send `Authorization: Bearer …`.")
+    return who
+
+
+def _maybe_signed_in(request: Request) -> Principal | None:
+    who: Principal | None = request.state.principal
+    return who
+
+
+Writing = Annotated[Tx, Depends(_writing)]
+"""The command's transaction."""
+Reading = Annotated[Any, Depends(_reading)]
+"""A read-only snapshot (asyncpg connection)."""
+SignedIn = Annotated[Principal, Depends(_signed_in)]
+"""Who is asking; 401 without a token."""
+Anyone = Annotated[Principal | None, Depends(_maybe_signed_in)]
+"""Who is asking, if anyone says."""
+Asked = Annotated[Any, Depends(service_of)]
+"""The service that is asked (`services.chassis.service.Service`)."""
+
+
+def api(service: Service) -> FastAPI:
+    """The FastAPI application of a service, served under `/<service>`."""
+    app = FastAPI(
+        title=f"Citizen-Engaged Communities: {service.name}",
+        version="1",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    problems.install(app)
+    app.include_router(service.router)
+
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def ready(response: Response) -> dict[str, Any]:
+        parts = await service.ready()
+        if not all(parts.values()):
+            response.status_code = 503
+        return {"status": "ready" if all(parts.values()) else "not ready", "parts": parts}
+
+    return app
+
+
+class Frontier:
+    """ASGI middleware at the edge: bounds the request's body and adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp, *, body_limit: int) -> None:
+        self._app = app
+        self._limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise Problem(413, "body-too-large", f"A request may have {self._limit:,} bytes.")
+            return message
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in _SECURITY if name not in names),
+                ]
+            await send(message)
+
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdigit() and int(length) > self._limit:
+            problem = Problem(413, "body-too-large", f"A request may have {self._limit:,} bytes.")
+            await problem.response(scope["path"])(scope, receive, secured)
+            return
+        await self._app(scope, bounded, secured)
+
+
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"cache-control", b"no-store"),
+)

@@ -1,0 +1,80 @@
+"""The embedded stack, started once for the whole run, and services built on it with databases of their own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from deploy.embedded import Stack
+from schemas.topics import TOPICS
+from services.chassis import topics
+from services.chassis.auth import KeySource, Tokens
+from services.chassis.clock import MachineClock, ProgramClock
+from services.chassis.issuer import Issuer
+from services.chassis.service import Runtime
+from services.chassis.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """Kafka and PostgreSQL with the topics applied."""
+    with TemporaryDirectory(prefix="cec-tests-") as folder:
+        var = Path(folder)
+        var.chmod(0o755)  # as root, PostgreSQL runs as another user, who must get through
+        async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as running:
+            await topics.apply(running.kafka_bootstrap, TOPICS)
+            yield running
+
+
+@pytest.fixture
+async def kafka(stack: Stack) -> AsyncIterator[AIOKafkaProducer]:
+    """A plain producer, for what other services or strangers would send."""
+    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap)
+    await producer.start()
+    yield producer
+    await producer.stop()
+
+
+@pytest.fixture
+def clock() -> ProgramClock:
+    """A movable program clock."""
+    return ProgramClock(MachineClock(), movable=True)
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    """An issuer of tokens that the services under test accept."""
+    settings = Settings()
+    return Issuer.at(
+        tmp_path, issuer=settings.token_issuer, audience=settings.token_audience, machine=MachineClock()
+    )
+
+
+@pytest.fixture
+def runtime(stack: Stack, clock: ProgramClock, issuer: Issuer) -> Callable[[type[Settings]], Runtime]:
+    """Makes what a service is given; every test has databases of its own."""
+    prefix = f"t{secrets.token_hex(4)}_"
+
+    def make(settings_class: type[Settings] = Settings) -> Runtime:
+        settings = settings_class(database_prefix=prefix, clock_movable=True, poll_seconds=0.2, pool_size=4)
+        return Runtime(
+            settings=settings,
+            kafka_bootstrap=stack.kafka_bootstrap,
+            postgres_dsn=stack.postgres_dsn,
+            clock=clock,
+            tokens=Tokens(
+                KeySource(issuer.keys),
+                issuer=settings.token_issuer,
+                audience=settings.token_audience,
+                machine=clock.machine,
+            ),
+        )
+
+    return make
