@@ -35,8 +35,8 @@ ADDRESSES_TRIED = 4
 KEPT_HEADERS = ("content-type", "etag", "last-modified", "location", "retry-after")
 
 LOOPBACK = "loopback"
-# IANA special-purpose registries (IPv4 as of 2021, IPv6 of 2025-10-09), whole blocks even where one address of a block
-# is globally reachable. `ipaddress.is_global` is no substitute: Python 3.11 lets multicast, 6to4 and NAT64 through.
+# After IANA's special-purpose address registries, whole blocks even where single addresses in them are reachable.
+# `ipaddress.is_global` is no substitute: Python 3.11 lets multicast, 6to4, NAT64 and more through.
 FORBIDDEN = tuple(
     (ip_network(network), reason)
     for network, reason in (
@@ -223,7 +223,8 @@ class Outbound:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error  # nothing was sent yet: the next address may be tried
             except (httpx.TransportError, OSError) as error:
-                raise OutboundFailed(f"the exchange broke off: {str(error) or type(error).__name__}") from error
+                # Its text may quote what was answered, which would let a stranger read banners of other services.
+                raise OutboundFailed(f"the exchange broke off ({type(error).__name__})") from error
         raise OutboundFailed(f"cannot connect: {str(failure) or type(failure).__name__}") from failure
 
     async def _checked(self, url: httpx.URL) -> Sequence[IPAddress]:
