@@ -14,13 +14,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from hashlib import sha256
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from schemas.highlights import Id, Positive, Rule, Text, Wording
 from schemas.soundness import UnsoundError, problems
@@ -204,9 +203,9 @@ class Fact(Rule):
                 return None if isinstance(value, bool) else "must be true or false"
             case "count":
                 low = self.min or 0
-                if isinstance(value, int) and not isinstance(value, bool) and low <= value <= (self.max or value):
-                    return None
-                return f"must be a whole number, {low}" + (" or more" if self.max is None else f" to {self.max}")
+                if isinstance(value, int) and not isinstance(value, bool) and low <= value:
+                    return f"must be at most {self.max}" if self.max is not None and value > self.max else None
+                return f"must be a whole number, {low} or more"
             case "choice":
                 return None if value in self.choices else f"must be one of: {listed}"
             case "choices":
@@ -279,7 +278,7 @@ class Charter(Rule):
         except tomllib.TOMLDecodeError as error:
             raise CharterError([f"the file is not TOML: {error}"]) from error
         except ValidationError as error:
-            raise CharterError([line for details in error.errors() for line in _lines(details)]) from error
+            raise CharterError(explained(error, "a charter")) from error
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -304,22 +303,24 @@ class Charter(Rule):
         return self.program.label.format(start=year, end=year + self.term.years)
 
 
-def place_of(location: Sequence[int | str]) -> str:
-    """A pydantic location as a path: ("areas", 2, "criteria", 0, "id") is `areas[2].criteria[0].id`."""
-    path = ""
-    for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return path.lstrip(".")
+def explained(error: ValidationError, file: str) -> list[str]:
+    """What pydantic found in a `file`, as "place: rule" lines; a place is a path such as `areas[2].criteria[0].id`."""
+    found = error.errors()
+    lines: list[str] = []
+    for details in found:
+        place, cause = details["loc"], details.get("ctx", {}).get("error")
+        within = [other for other in found if other is not details and other["loc"][: len(place)] == place]
+        if isinstance(cause, UnsoundError):
+            lines += [f"{where}: {rule}" for where, rule in cause.problems]
+        elif details["type"] == "extra_forbidden":
+            lines.append(f"{_path(place)}: is no field of {file}; remove it or check its spelling")
+        elif details["type"] == "missing":
+            lines.append(f"{_path(place)}: is missing")
+        # A list whose only item was refused is also called too short, which says nothing new.
+        elif details["type"] != "too_short" or not within:
+            lines.append(f"{_path(place)}: {details['msg'].removeprefix('Value error, ')}".removeprefix(": "))
+    return lines
 
 
-def _lines(details: ErrorDetails) -> Iterator[str]:
-    cause = details.get("ctx", {}).get("error")
-    if isinstance(cause, UnsoundError):
-        yield from (f"{place}: {rule}" for place, rule in cause.problems)
-        return
-    rule = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "extra_forbidden":
-        rule = "is no field of the charter; remove it or check its spelling"
-    elif details["type"] == "missing":
-        rule = "is missing"
-    yield f"{place_of(details['loc'])}: {rule}"
+def _path(location: Sequence[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).removeprefix(".")

@@ -1,0 +1,1 @@
+"""How Citizen Engaged is run: embedded parts, compose, Kubernetes, shipped programs."""
