@@ -42,10 +42,10 @@ def _fact(value: object) -> FactValue:
 
 
 def _decimal(value: object) -> object:
-    if not isinstance(value, str):
-        # A number in JSON becomes a float, which has lost the digits that were written.
-        raise ValueError('must be a decimal in quotes, such as "93.5"')  # noqa: TRY004  (pydantic reports ValueErrors)
-    return Quantity.parse(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('must be a decimal, such as "93.5"')  # noqa: TRY004  (pydantic reports ValueErrors)
+    # A JSON number's shortest spelling is the one that was written, but for trailing zeros: text keeps those, too.
+    return Quantity.parse(str(value))
 
 
 def _percent(value: object) -> int:
