@@ -45,6 +45,8 @@ class DecisionMade(Event):
     application: str
     proposed: str
     """Event id of the `DecisionProposed` that was ratified."""
+    announce_on: date
+    """The day of the announcement, the same for all decisions of a cycle: terms start on it."""
     scores: Sealed[Outcome] = None
 
 

@@ -18,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from schemas.canonical import canonical
+from schemas.exact import SAFE_INTEGER
 
 LEAF_LIMIT = 60_000
 """Bytes; C2SP tlog-tiles entry bundles carry a 16-bit length."""
@@ -121,9 +122,10 @@ class Header(BaseModel):
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
     type: Annotated[str, Field(pattern=r"^[a-z]+(\.[a-z][a-z-]*)+\.v[1-9][0-9]*$", max_length=100)]
     source: Annotated[str, Field(pattern=r"^/[a-z]+$")]
-    subject: Annotated[str, Field(min_length=1, max_length=200)]
+    # What no text column (U+0000) or bigint of a reader could hold must not get past the envelope.
+    subject: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=200)]
     time: Instant
-    sequence: Annotated[int, Field(ge=1)]
+    sequence: Annotated[int, Field(ge=1, le=SAFE_INTEGER)]
     cycleid: str | None = None
     causationid: str | None = None
     actor: str | None = None
@@ -191,7 +193,7 @@ def opened(opening: str, block: str, expected: str) -> Any:  # noqa: ANN401  (an
         _salt, name, value = orjson.loads(unb64url(opening))
     except UnreadableError:
         raise
-    except (ValueError, UnicodeEncodeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:  # broken base64 or JSON, not a list, not text
         message = f"block {block!r}: not a disclosure"
         raise UnreadableError(message) from error
     if name != block:

@@ -61,6 +61,8 @@ class Remarks(Value):
     """Block `private` of a review: what only the applicant (without the reviewer) and auditors may read."""
 
     reviewer: str
+    command_sha256: str
+    """SHA-256 (hex) of the signed command's record, or of the HTTP body: sealed, because a body can be guessed."""
     rationales: dict[str, str]
     """By criterion; may be empty."""
     comment: str
@@ -78,8 +80,6 @@ class ReviewSubmitted(Event):
     version: Annotated[int, Field(ge=1)]
     """Of the application that was reviewed."""
     via: Literal["http", "kafka"]
-    command_sha256: str
-    """SHA-256 (hex) of the signed command's record, or of the HTTP body."""
     scores: Sealed[Points] = None
     private: Sealed[Remarks] = None
 
@@ -140,16 +140,22 @@ class CommandRefused(Event):
     private: Sealed[Refusal] = None
 
 
+Name = Annotated[str, Field(pattern=r"^\P{Cc}{1,200}$")]
+"""An id in a command, before anybody has checked that it names something."""
+Prose = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""Text that a database can hold."""
+
+
 class ReviewBody(BaseModel):
     """What a reviewer posts, over HTTP or inside a command."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    application: str
+    application: Name
     points: dict[str, Annotated[int, Field(strict=True)] | None]
-    recommendation: bool
-    rationales: dict[str, Annotated[str, Field(max_length=2_000)]] = {}
-    comment: Annotated[str, Field(max_length=5_000)] = ""
+    recommendation: Annotated[bool, Field(strict=True)]
+    rationales: dict[str, Annotated[Prose, Field(max_length=2_000)]] = {}
+    comment: Annotated[Prose, Field(max_length=5_000)] = ""
 
 
 class ReviewCommand(BaseModel):
@@ -163,9 +169,10 @@ class ReviewCommand(BaseModel):
 
     aud: Literal["scoring.submissions.v1"]
     command_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-    cycle: str
-    sub: str
+    cycle: Name
+    sub: Name
     """The reviewer's id in this cycle."""
-    iat: int
-    exp: int
+    iat: Annotated[int, Field(strict=True)]
+    """Seconds since 1970, machine time."""
+    exp: Annotated[int, Field(strict=True)]
     body: ReviewBody

@@ -80,8 +80,8 @@ async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callabl
     `ready` is called once the records that were there at the start are applied, so that no service starts in a wrong year.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]

@@ -39,7 +39,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     timestamp_ms: int
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
     def arrived(self) -> datetime:
@@ -133,36 +133,14 @@ class EventInbox:
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Park a record that failed alone: to wait if it is only early, as poison otherwise."""
-        try:
-            envelope = envelope_of(record)
-        except UnreadableError:
-            envelope = None
-        kind = "not_yet" if isinstance(error, NotYetError) else "poison"
-        if kind == "poison":
-            log.error("poison record parked", topic=record.topic, position=record.offset, reason=str(error)[:500])
-        await self._park(tx, record, envelope, kind, str(error)[:500] or repr(error)[:500])
+        if not isinstance(error, NotYetError):
+            await park_poison(tx, record, error)
+            return
+        await self._park(tx, record, envelope_of(record), "not_yet", _reason(error))
 
     async def _park(self, tx: Tx, record: Record, envelope: Envelope | None, kind: str, reason: str) -> None:
         self._waiting = True
-        await tx.db.execute(
-            """
-            insert into chassis.parked
-                (topic, part, position, kind, source, subject, sequence, reason, record_key, record, headers, arrived_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
-            """,
-            record.topic,
-            record.partition,
-            record.offset,
-            kind,
-            envelope and envelope.source,
-            envelope and envelope.subject,
-            envelope and envelope.sequence,
-            reason,
-            record.key,
-            record.value,
-            [[name, value.hex()] for name, value in record.headers],
-            record.arrived,
-        )
+        await park(tx, record, envelope, kind, reason)
 
     async def retry(self, database: Database) -> None:
         """Apply every waiting event whose turn has come, until none moves. One transaction each: they may still wait."""
@@ -199,10 +177,48 @@ class EventInbox:
                 " where topic = $1 and part = $2 and position = $3",
                 *place,
                 kind,
-                str(error)[:500] or repr(error)[:500],
+                _reason(error),
             )
             return False
         return True
+
+
+async def park_poison(tx: Tx, record: Record, error: Exception) -> None:
+    """Keep a record that no retry will mend, with its reason, and say so in the log."""
+    try:
+        envelope = envelope_of(record)
+    except UnreadableError:
+        envelope = None
+    log.error("poison record parked", topic=record.topic, position=record.offset, reason=_reason(error))
+    await park(tx, record, envelope, "poison", _reason(error))
+
+
+async def park(tx: Tx, record: Record, envelope: Envelope | None, kind: str, reason: str) -> None:
+    """Keep a record in `chassis.parked`; one that is there already stays as it is."""
+    await tx.db.execute(
+        """
+        insert into chassis.parked
+            (topic, part, position, kind, source, subject, sequence, reason, record_key, record, headers, arrived_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
+        """,
+        record.topic,
+        record.partition,
+        record.offset,
+        kind,
+        envelope and envelope.source,
+        envelope and envelope.subject,
+        envelope and envelope.sequence,
+        reason,
+        record.key,
+        record.value,
+        # A header may have no value, and PostgreSQL's text no NUL: neither may stop the partition.
+        [[name.replace("\0", "\ufffd"), None if value is None else value.hex()] for name, value in record.headers],
+        record.arrived,
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or repr(error))[:500].replace("\0", "\ufffd")
 
 
 _DUE = """

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.chassis.failures import transient
-from services.chassis.refusal import RefusedError
+from services.chassis.refusal import RefusedError, pointer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -87,7 +87,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            {"pointer": pointer(e["loc"][1:]), "rule": e["type"], "detail": e["msg"]} for e in error.errors()
+            # The context has the bare sentence of a parser or of a validator of ours.
+            {
+                "pointer": pointer(e["loc"][1:]),
+                "rule": e["type"],
+                "detail": str(e.get("ctx", {}).get("error") or e["msg"]),
+            }
+            for e in error.errors()
         ]
         malformed = any(e["type"] == "json_invalid" for e in error.errors())
         return Problem(
@@ -108,13 +114,11 @@ def install(app: FastAPI) -> None:
         if transient(error):
             log.warning("unavailable", path=request.url.path, error=repr(error))
             problem = Problem(
-                503, "unavailable", "A part behind this is away; nothing was saved. Try again.", headers={"Retry-After": "2"}
+                503,
+                "unavailable",
+                "A part behind this is away; nothing was saved. Try again.",
+                headers={"Retry-After": "2"},
             )
             return problem.response(request.url.path)
         log.error("unexpected", path=request.url.path, exc_info=error)
         return Problem(500, "unexpected", "This is our fault; nothing was saved.").response(request.url.path)
-
-
-def pointer(parts: tuple[str | int, ...] | list[str | int]) -> str:
-    """An RFC 6901 JSON pointer."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

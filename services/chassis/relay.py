@@ -52,6 +52,7 @@ class Relay:
         self._bootstrap = bootstrap
         self._poll = poll_seconds
         self._woken = asyncio.Event()
+        self._stopping = False
         self._active = False
         self._notifying: asyncio.Task[None] | None = None
         self._log = structlog.get_logger().bind(relay=database.name)
@@ -69,10 +70,15 @@ class Relay:
         with suppress(Exception):  # the poll alone suffices
             await self._database.pool.execute(f"notify {CHANNEL}")
 
+    def stop(self) -> None:
+        """Let `run` end after the batch under way; cancelling it while it connects would leave connections behind."""
+        self._stopping = True
+        self._woken.set()
+
     async def run(self) -> None:
-        """Hold or await the lock and drain the outbox, riding out every absence of PostgreSQL and Kafka."""
+        """Hold or await the lock and drain the outbox until stopped, riding out every absence of either part."""
         attempt = 0
-        while True:
+        while not self._stopping:
             try:
                 await self._serve()
                 attempt = 0
@@ -80,27 +86,33 @@ class Relay:
                 attempt += 1
                 level = self._log.info if transient(error) else self._log.error
                 level("relay interrupted", error=repr(error), attempt=attempt)
-                await asyncio.sleep(backoff(attempt))
+                await self._pause(backoff(attempt))
             finally:
                 self._active = False
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep until woken, at most `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def _serve(self) -> None:
         connection = await self._database.connect()
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):
-                await asyncio.sleep(self._poll)
+                await self._pause(self._poll)
+                if self._stopping:
+                    return
             await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
             kafka = producer(self._bootstrap)
-            await kafka.start()
             try:
+                await kafka.start()
                 self._active = True
-                while True:
-                    self._woken.clear()
+                while not self._stopping:
                     while await self._drain(connection, kafka):
                         pass
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(self._poll):
-                            await self._woken.wait()
+                    await self._pause(self._poll)
             finally:
                 await kafka.stop()
         finally:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from services.chassis.settings import Settings
 
 
+STOP_SECONDS = 5.0
+"""What the relay is given to end its batch."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What a service is given by whoever runs it."""
@@ -84,6 +88,7 @@ class Service:
             for s in (*own, *self.subscriptions)
         ]
         self.app: FastAPI = api(self)
+        self._relaying: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
 
     async def migrate(self) -> list[str]:
@@ -103,10 +108,10 @@ class Service:
         if self.prepare is not None:
             await self.prepare(self)
         await self.broker.start()
+        self._relaying = asyncio.create_task(self.relay.run(), name=f"{self.name}:relay")
         self._running = [
             asyncio.create_task(work, name=f"{self.name}:{name}")
             for name, work in (
-                ("relay", self.relay.run()),
                 ("schedule", self.scheduler.run()),
                 *((f"retry:{c.group}", c.keep_retrying(self.settings.poll_seconds)) for c in self.consumers),
                 *((loop.__name__, loop(self)) for loop in self.loops),
@@ -117,9 +122,12 @@ class Service:
         """Let batches under way end, then stop everything."""
         await asyncio.gather(*(c.stop() for c in self.consumers))
         await self.broker.stop()
-        for task in self._running:
+        self.relay.stop()
+        ending = [self._relaying] if self._relaying else []
+        if ending:
+            await asyncio.wait(ending, timeout=STOP_SECONDS)
+        for task in (*self._running, *ending):
             task.cancel()
-        for task in self._running:
             with suppress(asyncio.CancelledError):
                 await task
         await self.database.close()
@@ -134,4 +142,4 @@ class Service:
         assigned = all(
             c.subscriber.consumer is not None and bool(c.subscriber.consumer.assignment()) for c in self.consumers
         )
-        return {"database": database, "consumers": assigned, "loops": not any(t.done() for t in self._running)}
+        return {"database": database, "consumers": assigned, "loops": all(t and not t.done() for t in (self._relaying, *self._running))}

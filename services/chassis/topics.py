@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 async def apply(bootstrap: str, topics: Iterable[Topic], *, replication: int = 1) -> list[str]:
     """Create the topics that are missing and return their names. An existing topic is left as it is."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
     try:
+        await admin.start()
         present = set(await admin.list_topics())
         missing = [
             NewTopic(topic.name, topic.partitions, replication, topic_configs=topic.config)

@@ -6,10 +6,13 @@ success and rolls back otherwise. Handlers take `tx: Writing`, `db: Reading` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from hashlib import sha256
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 KEY_LIMIT = 200
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
 
 class _FailedAnswer(Exception):  # noqa: N818
     """Rolls a command's transaction back while its answer stands."""
@@ -42,6 +47,17 @@ def service_of(request: Request) -> Service:
     return service
 
 
+class StrictRequest(Request):
+    """Reads JSON strictly: UTF-8, no lone surrogate, no NaN, no U+0000: what no event or no database can hold."""
+
+    async def json(self) -> Any:  # noqa: ANN401  (any JSON value)
+        """The body's value; JSONDecodeError where it is no such JSON."""
+        body = await self.body()
+        if _NUL.search(body):
+            raise JSONDecodeError("text must not hold the character U+0000", "", 0)
+        return orjson.loads(body)
+
+
 class CommandRoute(APIRoute):
     """Runs every unsafe method in one transaction."""
 
@@ -50,11 +66,14 @@ class CommandRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def command(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
             service = service_of(request)
             request.state.principal = await service.tokens.principal(request)
             if request.method in SAFE:
                 return await handle(request)
             refuse_cross_site(request)
+            # Before the transaction: who sends slowly must not hold a connection, and "too large" must stay a 413.
+            await request.body()
             try:
                 async with service.database.transaction() as tx:
                     tx.traceparent = request.headers.get("traceparent")

@@ -140,7 +140,7 @@ def changed(tmp_path: Path, **changes: object) -> Path:
         ({"strength": {"a": 7.5}}, "applicants[0].strength: must be a whole number from 0 to 100"),
         ({"facts": {"gis_integrated": 0.5}}, "applicants[0].facts.gis_integrated: must be true, false, a whole number"),
         ({"website": "smgov.net"}, "applicants[0].website: String should match"),
-        ({"metrics": [{"id": "x", "value": 93.5}]}, 'metrics[0].value: must be a decimal in quotes, such as "93.5"'),
+        ({"metrics": [{"id": "x", "value": True}]}, 'metrics[0].value: must be a decimal, such as "93.5"'),
         ({"metrics": [{"id": "x", "value": "9e1"}]}, "applicants[0].metrics[0].value: '9e1' is not a plain decimal"),
         ({"reviews": {"crm": []}}, "applicants[0].reviews.crm: Tuple should have at least 1 item"),
     ],
@@ -232,3 +232,9 @@ def test_every_drawn_point_is_on_the_scale_and_near_the_strength(charter: Charte
         near = charter.scale.max * strength / 100
         width = charter.scale.max - charter.scale.min
         assert abs(point - near) <= 0.2 * width + 0.5 or point == charter.scale.min
+
+
+def test_a_metric_may_also_be_a_json_number_and_keeps_its_digits(tmp_path: Path) -> None:
+    metric = {"id": "x", "value": 93.5, "unit": "%", "period": "2010", "published": True}
+    (kept,) = load(changed(tmp_path, metrics=[metric])).applicants[0].metrics
+    assert (kept.value.value, kept.value.scale) == (935, 1)

@@ -1,0 +1,56 @@
+"""FastStream's unsafe defaults: every subscriber of every service is looked at."""
+
+from __future__ import annotations
+
+import pytest
+from faststream import AckPolicy
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+
+from services.chassis.auth import KeySource, Tokens
+from services.chassis.clock import MachineClock, ProgramClock
+from services.chassis.service import Runtime, Service
+from services.origin import SERVICES
+
+
+def made(name: str) -> Service:
+    machine = MachineClock()
+    blueprint = SERVICES[name]
+    tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
+    return blueprint.make(Runtime(blueprint.settings(), "127.0.0.1:1", "", ProgramClock(machine), tokens))
+
+
+def unsafe(service: Service) -> list[str]:
+    """What about the service's subscribers would lose records."""
+    found = []
+    for subscriber in service.broker.subscribers:
+        settings = subscriber._connection_args  # noqa: SLF001
+        what = f"{service.name}: {', '.join(subscriber.topic_names)}"
+        if subscriber.ack_policy is not AckPolicy.MANUAL:
+            found.append(f"{what}: acknowledges by itself")
+        if settings["enable_auto_commit"]:
+            found.append(f"{what}: commits offsets on a timer")
+        if settings["auto_offset_reset"] != "earliest":
+            found.append(f"{what}: a new group would skip what is there")
+        if subscriber.group_id is None:
+            found.append(f"{what}: remembers no offsets")
+        if not isinstance(subscriber, BatchSubscriber):
+            found.append(f"{what}: one transaction per record")
+    return found
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_subscriber_keeps_an_unsafe_default(name: str) -> None:
+    service = made(name)
+    assert list(service.broker.subscribers)
+    assert unsafe(service) == []
+
+
+def test_the_guard_sees_a_subscriber_with_faststreams_defaults() -> None:
+    service = made("intake" if not list(made("intake").broker.subscribers) else "scoring")
+    service.broker.subscriber("intake.events.v1")
+    assert len(unsafe(service)) == 5
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_broker_creates_topics_by_itself(name: str) -> None:
+    assert not made(name).broker.config.allow_auto_create_topics
