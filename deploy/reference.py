@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import PydanticUndefined
 
@@ -72,14 +73,16 @@ def event_catalogue() -> str:
                 properties = model.model_json_schema()["properties"]
                 lines += [f"| `{name}` | {_type(properties[name])} |" for name in public]
             if sealed:
-                blocks = [f"`{name}/…`" if isinstance(mark, BlockPerKey) else f"`{name}`" for name, mark in sealed.items()]
+                blocks = [
+                    f"`{name}/…`" if isinstance(mark, BlockPerKey) else f"`{name}`" for name, mark in sealed.items()
+                ]
                 lines += ["", f"Sealed: {', '.join(blocks)}."]
     return "\n".join(lines) + "\n"
 
 
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3 document of all topics."""
-    models = [*EVENTS.values(), Envelope, ReviewCommand]
+    models: list[type[BaseModel]] = [*EVENTS.values(), Envelope, ReviewCommand]
     _, definitions = models_json_schema(
         [(model, "serialization") for model in models], ref_template=REF, schema_generator=GenerateJsonSchema
     )
@@ -124,7 +127,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _message(model: type[Event]) -> dict[str, Any]:
-    """An event on the wire: the envelope, with the type fixed. `data` holds public fields; blocks are in disclosures."""
+    """An event on the wire: the envelope, with its type fixed; `data` holds public fields and disclosures."""
     return {
         "name": model.TYPE,
         "title": model.__name__,
@@ -163,7 +166,8 @@ def settings_table() -> str:
         "|---|---|---|",
     ]
     seen: set[str] = set()
-    for settings in (Settings, *settings_classes()):
+    classes: list[type[Settings]] = [Settings, *settings_classes()]
+    for settings in classes:
         for name, field in settings.model_fields.items():
             if name not in seen:
                 seen.add(name)

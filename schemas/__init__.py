@@ -1,1 +1,1 @@
-"""The contract between the services: event types, the envelope, the charter, topics. No I/O, no service, no library but pydantic."""
+"""The contract between the services: event types, the envelope, the charter, topics. No I/O and no service."""

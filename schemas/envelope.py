@@ -58,7 +58,7 @@ class UnknownTypeError(UnreadableError):
 
 
 class Event(BaseModel):
-    """One fact in the past tense. Subclasses name their wire type and the field that is the aggregate's id (`about`)."""
+    """One fact in the past tense. Subclasses name their wire type and the field with the aggregate's id."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -85,21 +85,18 @@ class Event(BaseModel):
     def block_fields(cls) -> dict[str, Block]:
         """The sealed fields by name."""
         return {
-            name: mark
-            for name, field in cls.model_fields.items()
-            for mark in field.metadata
-            if isinstance(mark, Block)
+            name: mark for name, field in cls.model_fields.items() for mark in field.metadata if isinstance(mark, Block)
         }
 
     def public(self) -> dict[str, Any]:
         """The public data as JSON values, without the ids that the envelope carries."""
-        return self.model_dump(mode="json", exclude={self.ABOUT, "cycle", *self.block_fields()}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={self.ABOUT, "cycle", *self.block_fields()})
 
     def blocks(self) -> dict[str, Any]:
         """Every sealed block's value; ValueError if the writer left one out ("empty" is a value, None is not)."""
         found: dict[str, Any] = {}
         for name, mark in self.block_fields().items():
-            value = self.model_dump(mode="json", include={name}, exclude_none=True).get(name)
+            value = self.model_dump(mode="json", include={name})[name]
             if value is None:
                 message = f"{self.TYPE}: sealed block {name!r} is missing"
                 raise ValueError(message)
@@ -280,4 +277,3 @@ def read(envelope: Envelope) -> Event:
     except ValidationError as error:
         message = f"{envelope.type}: {complaint(error)}"
         raise UnreadableError(message) from error
-

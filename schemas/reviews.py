@@ -52,7 +52,7 @@ class Points(Value):
     """Block `scores` of a review."""
 
     points: dict[str, SafeInt | None]
-    """By criterion, on the charter's scale. None agrees that a criterion does not apply, where the applicant said so."""
+    """By criterion, on the charter's scale. None agrees that it does not apply, where the applicant said so."""
     recommendation: bool
     """Whether the reviewer would designate. It decides nothing."""
 

@@ -52,9 +52,7 @@ def clock() -> ProgramClock:
 def issuer(tmp_path: Path) -> Issuer:
     """An issuer of tokens that the services under test accept."""
     settings = Settings()
-    return Issuer.at(
-        tmp_path, issuer=settings.token_issuer, audience=settings.token_audience, machine=MachineClock()
-    )
+    return Issuer.at(tmp_path, issuer=settings.token_issuer, audience=settings.token_audience, machine=MachineClock())
 
 
 @pytest.fixture

@@ -41,8 +41,13 @@ class Person:
         return (await self._send("PATCH", path, json=body, headers={"If-Match": etag})).json()
 
     async def _send(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **how: Any
-    ) -> httpx.Response:  # noqa: ANN401
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        **how: Any,  # noqa: ANN401  (what httpx takes)
+    ) -> httpx.Response:
         answer = await self._client.request(method, path, headers={**self._headers, **(headers or {})}, **how)
         if answer.is_error:
             problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
@@ -74,7 +79,7 @@ async def until(what: str, check: Callable[[], Awaitable[object]], *, seconds: f
     """Ask `check` until it gives something; CallError naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            while not (found := await check()):
+            while not (found := await check()):  # noqa: ASYNC110  (it asks over HTTP)
                 await asyncio.sleep(0.05)
             return found
     except TimeoutError as error:

@@ -72,7 +72,7 @@ class Result:
 
 async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_json: bool) -> bool:
     """Play `cohort_file` under the charter `program`; True if everything held. Prints as it goes."""
-    charter_text = program.read_text(encoding="utf-8")
+    charter_text = program.read_text(encoding="utf-8")  # noqa: ASYNC240  (nothing else runs yet)
     try:
         charter = Charter.parse(charter_text)
     except CharterError as error:
@@ -82,7 +82,7 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
     say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: print(text, flush=True))  # noqa: T201
     logs.configure("error")
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True)  # noqa: ASYNC240  (nothing else runs yet)
     data = out / "data"
     started = time.monotonic()
 
@@ -92,7 +92,13 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
     tell(f"{charter.program.name}: cycle {cohort.cycle}, {len(cohort.applicants)} applicants")
     async with AsyncExitStack() as running:
         stack = await running.enter_async_context(Stack(data, parts=Path("var/parts"), progress=tell, durable=False))
-        overrides = {"var": data, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.5}
+        overrides = {
+            "var": data,
+            "public_url": "http://127.0.0.1:0",
+            "clock_movable": True,
+            "poll_seconds": 0.5,
+            "webhooks_allow_loopback": True,
+        }
         origin = await running.enter_async_context(
             Origin(overrides, kafka_bootstrap=stack.kafka_bootstrap, postgres_dsn=stack.postgres_dsn)
         )
@@ -116,7 +122,7 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
     return result.held
 
 
-async def _play(  # noqa: PLR0913
+async def _play(
     cohort: Cohort, charter: Charter, charter_text: str, origin: Origin, out: Path, tell: Callable[[str], None]
 ) -> Result:
     secret = new_secret()

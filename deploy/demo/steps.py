@@ -36,7 +36,7 @@ ELSEWHERE = ("Oregon", "Ohio", "Texas", "Utah", "Maine", "Iowa")
 class Cycle:
     """One cycle being played. Call the steps in the order in which they stand here."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         cohort: Cohort,
         charter: Charter,
@@ -182,15 +182,17 @@ class Cycle:
         """The deadline passes: the schedule closes the cycle, and reviewers are assigned by the revealed seed."""
         await self._move(self._day(DEADLINE, 21) + timedelta(seconds=1))
         path = f"/scoring/v1/cycles/{self._name}"
+        problem = ""
         for extra in range(20):
             state = await until("reviewers to be assigned", lambda: self._settled(path))
             if state["state"] == "assigned":
                 self._tell(f"{self._today()}: closed by the schedule; {state['reviews_expected']} reviews assigned")
                 return
+            problem = state["problem"]
             # Too many conflicts: an administrator would look for a reviewer without any.
             await self._enrol(self._cohort.reviewers + extra, ("none",))
             await asyncio.sleep(0.2)
-        raise RuntimeError(f"reviewers cannot be assigned: {state['problem']}")
+        raise RuntimeError(f"reviewers cannot be assigned: {problem}")
 
     async def _settled(self, path: str) -> dict[str, Any] | None:
         answer: dict[str, Any] = await self._admin.get(path)
@@ -260,9 +262,8 @@ class Cycle:
         await self._board.post(f"{path}/ratify", {"announce_on": self._cohort.announced_on.isoformat()})
         answer = await self._board.get(path)
         self._designees = int(answer["granted"])
-        self._tell(
-            f"{self._today()}: the board ratified {answer['made']} decisions; {self._designees} designated, nothing public yet"
-        )
+        made = answer["made"]
+        self._tell(f"{self._today()}: the board ratified {made} decisions, {self._designees} designations; none is public")
 
     async def announce(self) -> None:
         """The board announces, with the editor's sentences."""

@@ -7,10 +7,10 @@ figures; a highlight that reads a fact marked *assumed* for any designee carries
 
 from __future__ import annotations
 
+import datetime as dt
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from typing import Literal
 
@@ -83,7 +83,7 @@ class Announcement:
     program: str
     language: str
     label: str
-    announced_on: date
+    announced_on: dt.date
     date: str
     heading: str
     lead: tuple[str, ...]
@@ -134,7 +134,7 @@ def announce(
     designees: Sequence[Designee],
     *,
     label: str,
-    announced_on: date,
+    announced_on: dt.date,
     narrative: Sequence[str] = (),
     simulated: bool = False,
 ) -> Announcement:
@@ -174,7 +174,7 @@ def unspeakable(charter: Charter) -> list[str]:
     except NotImplementedError:
         found.append(f"program.language: numbers cannot be spelt in {language!r}")
     try:
-        _ = format_date(date(2000, 1, 1), charter.announcement.date_format, locale=language.replace("-", "_"))
+        _ = format_date(dt.date(2000, 1, 1), charter.announcement.date_format, locale=language.replace("-", "_"))
     except UnknownLocaleError:
         found.append(f"program.language: dates cannot be written in {language!r}")
     except (AttributeError, KeyError, ValueError) as error:  # a time's field is asked of a date, or no field at all

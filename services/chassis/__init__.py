@@ -1,1 +1,1 @@
-"""What every service stands on: transactions that publish, consumers, clocks, schedule, HTTP. It knows no domain word."""
+"""What every service stands on: transactions that publish, consumers, clocks, HTTP. It knows no domain word."""

@@ -142,4 +142,6 @@ def _kid(token: str) -> str | None:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    return text.split(": ", 1)[-1].rstrip(".").lower() or "it cannot be read"
+    if isinstance(error, JoseError):
+        text = error.description or error.error.replace("_", " ")
+    return text.rstrip(".").lower() or "it cannot be read"

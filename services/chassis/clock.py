@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from schemas.envelope import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 
 class Clock(Protocol):
@@ -77,7 +77,7 @@ def move_record(clock: ProgramClock, to: datetime) -> bytes:
 async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callable[[], None]) -> None:
     """Apply every control record of the clock topic, from the last one on, until cancelled.
 
-    `ready` is called once the records that were there at the start are applied, so that no service starts in a wrong year.
+    `ready` is called once the records that were there at the start are applied: no service starts in a wrong year.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
@@ -105,5 +105,3 @@ async def sleep_until(clock: Clock, moment: datetime, woken: asyncio.Event, limi
         async with asyncio.timeout(seconds):
             await woken.wait()
     woken.clear()
-
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiokafka import ConsumerRecord
-    from faststream.kafka.subscriber.usecase import BatchSubscriber
 
-    from services.chassis.database import Database, Tx
+    from services.chassis.database import Database
 
 GIVE_BACK_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
@@ -51,7 +50,7 @@ def broker(bootstrap: str, name: str) -> KafkaBroker:
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """One consumer group's member over some topics, feeding one inbox."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, kafka: KafkaBroker, topics: Sequence[str], group: str, inbox: Inbox, database: Database, *, batch: int
     ) -> None:
         self._inbox = inbox
@@ -60,9 +59,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = asyncio.Event()
         self.topics = tuple(topics)
         self.group = group
-        self.subscriber = cast(
-            "BatchSubscriber",
-            kafka.subscriber(
+        self.subscriber = kafka.subscriber(
                 *topics,
                 batch=True,
                 group_id=group,
@@ -76,15 +73,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 no_reply=True,
                 parser=_unparsed,
                 decoder=_raw,
-            ),
         )
         self.subscriber(self.consume)
 
     async def consume(self, batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> None:
         """Take one batch through its transaction and commit its offsets. Never raises."""
-        records = [
-            Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers)) for r in batch
-        ]
+        records = [Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers)) for r in batch]
         async with self._busy:
             attempt, started = 0, asyncio.get_running_loop().time()
             while not self._stopping.is_set():
@@ -154,7 +148,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  (the next round tries again)
                 log.info("retry waits", group=self.group, error=repr(error))
 
-    async def on_partitions_revoked(self, revoked: object) -> None:
+    async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  (aiokafka's signature)
         """Let the batch under way end before another member gets its partitions."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._busy:

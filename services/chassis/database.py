@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import orjson
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from services.chassis.clock import Clock
 
-    Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A connection, whether of the pool or not."""
 
 # The aggregate's rows are taken in the order of their ids, so that two transactions never wait for each other.
 _SEQUENCES = """
@@ -57,6 +58,8 @@ class Tx:
         self.traceparent: str | None = None
         self.written: list[Written] = []
         """What `flush` wrote so far, in order."""
+        self.wakes: set[str] = set()
+        """Loops of this service to wake after the commit, by the names of their `Database.alarm`."""
         self._entropy = entropy
         self._pending: list[tuple[str, Event, str | None]] = []
 
@@ -128,6 +131,7 @@ class Database:
         self.clock = clock
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after a commit that recorded events: wakes the relay."""
+        self._alarms: dict[str, asyncio.Event] = {}
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -139,13 +143,19 @@ class Database:
             raise RuntimeError(message)
         return self._pool
 
+    def alarm(self, name: str) -> asyncio.Event:
+        """Is set after every commit of a transaction with `name` in `wakes`: a loop that waits for work clears it."""
+        return self._alarms.setdefault(name, asyncio.Event())
+
     async def create(self) -> None:
         """Create the database where it is missing."""
         connection = await asyncpg.connect(self.dsn)
         try:
             if not await connection.fetchval("select true from pg_database where datname = $1", self.name):
                 try:
-                    await connection.execute(f'create database "{self.name}" template template0 encoding utf8 lc_collate "C" lc_ctype "C"')
+                    await connection.execute(
+                        f'create database "{self.name}" template template0 encoding utf8 lc_collate "C" lc_ctype "C"'
+                    )
                 except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
                     return
         finally:
@@ -183,11 +193,16 @@ class Database:
                 await tx.flush()
             if tx.written:
                 self.on_recorded()
+            for name in tx.wakes:
+                self.alarm(name).set()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection for queries only: one consistent snapshot, and PostgreSQL refuses writes."""
-        async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             yield connection
 
 

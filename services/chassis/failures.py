@@ -1,4 +1,4 @@
-"""Which failures pass by themselves: a database or a broker that is away. Everything else is about the record at hand."""
+"""Which failures pass by themselves: a database or a broker that is away. All others are about the record at hand."""
 
 from __future__ import annotations
 

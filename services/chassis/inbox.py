@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
-from schemas.envelope import Envelope, Event, Header, UnreadableError, parse, read
+from schemas.envelope import RECORD_LIMIT, Envelope, Event, Header, UnreadableError, parse, read
 from schemas.topics import EVENTS
 from services.chassis.failures import NotYetError, RacedError, transient
 
@@ -69,7 +69,9 @@ class Handlers:
     def __init__(self) -> None:
         self.by_type: dict[str, Handler] = {}
 
-    def on(self, model: type[E]) -> Callable[[Callable[[Tx, E, Header], Awaitable[None]]], Callable[[Tx, E, Header], Awaitable[None]]]:
+    def on(
+        self, model: type[E]
+    ) -> Callable[[Callable[[Tx, E, Header], Awaitable[None]]], Callable[[Tx, E, Header], Awaitable[None]]]:
         """Register `async def effect(tx, event, header)` for an event type."""
 
         def register(handler: Callable[[Tx, E, Header], Awaitable[None]]) -> Callable[[Tx, E, Header], Awaitable[None]]:
@@ -143,7 +145,7 @@ class EventInbox:
         await park(tx, record, envelope, kind, reason)
 
     async def retry(self, database: Database) -> None:
-        """Apply every waiting event whose turn has come, until none moves. One transaction each: they may still wait."""
+        """Apply every waiting event whose turn has come, until none moves, in a transaction each."""
         if not self._waiting:
             return
         async with self._lock:
@@ -152,7 +154,9 @@ class EventInbox:
                 moved = False
                 for row in await database.pool.fetch(_DUE):
                     moved |= await self._retry_one(database, row)
-            self._waiting = bool(await database.pool.fetchval("select exists (select from chassis.parked where kind = 'not_yet')"))
+            self._waiting = bool(
+                await database.pool.fetchval("select exists (select from chassis.parked where kind = 'not_yet')")
+            )
 
     async def _retry_one(self, database: Database, row: Any) -> bool:  # noqa: ANN401  (a row of _DUE)
         place = (row["topic"], row["part"], row["position"])
@@ -231,6 +235,9 @@ order by p.parked_at, p.topic, p.part, p.position limit 1000
 
 def envelope_of(record: Record) -> Envelope:
     """The record's event; UnreadableError also where the record's key is not the event's subject."""
+    if len(record.value or b"") > RECORD_LIMIT:
+        message = f"the record has more than {RECORD_LIMIT:,} bytes"
+        raise UnreadableError(message)
     envelope = parse(record.value or b"")
     if record.key != envelope.subject.encode():
         message = "the record's key is not the event's subject"

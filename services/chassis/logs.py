@@ -12,7 +12,8 @@ def configure(level: str = "warning") -> None:
     """Set up structlog, and the standard library's logging (of the web server and Kafka's client) at warning."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(numeric, logging.WARNING), stream=sys.stderr, format="%(message)s", force=True)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR if numeric > logging.DEBUG else logging.DEBUG)
+    # Kafka's client calls every retry of its own an error; what it gives up on is raised, and logged by whoever asked.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL if numeric > logging.INFO else numeric)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

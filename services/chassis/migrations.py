@@ -23,8 +23,11 @@ async def migrate(connection: asyncpg.Connection, *folders: Path) -> list[str]:
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute("create schema if not exists chassis")
-        await connection.execute("create table if not exists chassis.migration (name text primary key, sha256 text not null)")
-        done = dict(await connection.fetch("select name, sha256 from chassis.migration"))
+        await connection.execute(
+            "create table if not exists chassis.migration (name text primary key, sha256 text not null)"
+        )
+        rows = await connection.fetch("select name, sha256 from chassis.migration")
+        done = {row["name"]: row["sha256"] for row in rows}
         for folder in folders:
             for file in sorted(folder.glob("*.sql")):
                 name, text = f"{folder.parent.name}/{file.name}", file.read_text(encoding="utf-8")

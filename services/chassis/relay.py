@@ -152,9 +152,7 @@ class Relay:
             if row["traceparent"]:
                 headers.append(("traceparent", row["traceparent"].encode()))
             try:
-                pending.append(
-                    await kafka.send(row["topic"], row["record"], key=row["key"].encode(), headers=headers)
-                )
+                pending.append(await kafka.send(row["topic"], row["record"], key=row["key"].encode(), headers=headers))
             except KafkaError as error:
                 pending.append(_failed(error))
         return await asyncio.gather(*pending, return_exceptions=True)

@@ -48,7 +48,9 @@ async def unschedule(tx: Tx, kind: str, subject: str) -> None:
 class Scheduler:
     """Runs due rows until cancelled."""
 
-    def __init__(self, database: Database, clock: ProgramClock, tasks: Mapping[str, TaskHandler], *, poll: float) -> None:
+    def __init__(
+        self, database: Database, clock: ProgramClock, tasks: Mapping[str, TaskHandler], *, poll: float
+    ) -> None:
         self._database = database
         self._clock = clock
         self._tasks = tasks

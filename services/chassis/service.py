@@ -1,4 +1,4 @@
-"""A service at run time: its database, relay, consumers, schedule and HTTP application, started and stopped together."""
+"""A service at run time: database, relay, consumers, schedule and HTTP application, started and stopped together."""
 
 from __future__ import annotations
 
@@ -142,4 +142,8 @@ class Service:
         assigned = all(
             c.subscriber.consumer is not None and bool(c.subscriber.consumer.assignment()) for c in self.consumers
         )
-        return {"database": database, "consumers": assigned, "loops": all(t and not t.done() for t in (self._relaying, *self._running))}
+        return {
+            "database": database,
+            "consumers": assigned,
+            "loops": all(t and not t.done() for t in (self._relaying, *self._running)),
+        }

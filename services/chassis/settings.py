@@ -1,4 +1,4 @@
-"""Settings that every service has, from the environment. An unknown `CEC_` variable is an error: it is a typing error."""
+"""Settings that every service has, from the environment. An unknown `CEC_` variable is an error: a slip, likely."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from faststream import AckPolicy
-from faststream.kafka.subscriber.usecase import BatchSubscriber
+from faststream.kafka.subscriber.usecase import BatchSubscriber, LogicSubscriber
 
 from services.chassis.auth import KeySource, Tokens
 from services.chassis.clock import MachineClock, ProgramClock
@@ -23,7 +23,8 @@ def unsafe(service: Service) -> list[str]:
     """What about the service's subscribers would lose records."""
     found = []
     for subscriber in service.broker.subscribers:
-        settings = subscriber._connection_args  # noqa: SLF001
+        assert isinstance(subscriber, LogicSubscriber)
+        settings = subscriber._connection_args
         what = f"{service.name}: {', '.join(subscriber.topic_names)}"
         if subscriber.ack_policy is not AckPolicy.MANUAL:
             found.append(f"{what}: acknowledges by itself")

@@ -1,4 +1,4 @@
-"""HTTP conventions on the real database: a command is one transaction, a key makes it happen once, errors are problems."""
+"""HTTP conventions on the real database: one transaction a command, once per key, errors as problems."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ class Client:
 
 
 @pytest.fixture
-async def client(
-    runtime: Callable[[type[Settings]], Runtime], issuer: Issuer, tmp_path: Path
-) -> AsyncIterator[Client]:
+async def client(runtime: Callable[[type[Settings]], Runtime], issuer: Issuer, tmp_path: Path) -> AsyncIterator[Client]:
     folder = tmp_path / "migrations"
     folder.mkdir()
     (folder / "0001_note.sql").write_text(

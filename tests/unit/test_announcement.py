@@ -128,7 +128,7 @@ def test_the_text_says_what_the_programs_own_page_says() -> None:
 
 
 def test_the_order_in_which_designees_come_changes_nothing() -> None:
-    shuffled = random.Random(4).sample(TEN, len(TEN))  # noqa: S311
+    shuffled = random.Random(4).sample(TEN, len(TEN))
     assert announced(shuffled) == announced()
 
 

@@ -41,7 +41,7 @@ def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
 
 def test_keys_are_sorted_and_control_characters_escaped_as_rfc_8785_prints_them() -> None:
     # The escapes of RFC 8785, section 3.2.2.2; the order of section 3.2.3, restricted to ASCII keys.
-    value = {"string": "€$\u000f\nA'B\"\\\\\"/", "literals": [None, True, False]}
+    value = {"string": '€$\u000f\nA\'B"\\\\"/', "literals": [None, True, False]}
     assert canonical(value) == '{"literals":[null,true,false],"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'.encode()
 
 

@@ -225,7 +225,7 @@ def test_what_is_not_applicable_or_not_for_its_kind_gets_no_points(tmp_path: Pat
 def test_every_drawn_point_is_on_the_scale_and_near_the_strength(charter: Charter, strength: int, seed: int) -> None:
     kind = charter.eligibility.kinds[0]
     applicant = COHORT.applicants[0].model_copy(update={"strength": strength, "kind": kind})
-    points = draw_points(random.Random(seed), charter, applicant, 0)  # noqa: S311
+    points = draw_points(random.Random(seed), charter, applicant, 0)
     assert set(points) == set(charter.criteria(kind))
     for point in points.values():
         assert point in charter.scale

@@ -99,7 +99,7 @@ def test_an_opening_that_is_not_what_was_sealed_is_refused(change: str) -> None:
 def test_a_block_that_the_writer_left_out_is_an_error_and_an_empty_one_is_not() -> None:
     with pytest.raises(ValueError, match="private"):
         e.write(ApplicationWithdrawn(cycle="c", application="a"), header(withdrawn()), os.urandom)
-    assert e.write(withdrawn(""), header(withdrawn()), os.urandom)
+    assert e.write(withdrawn(""), header(withdrawn()), os.urandom).leaf
 
 
 @pytest.mark.parametrize(

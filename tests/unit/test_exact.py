@@ -49,7 +49,8 @@ def test_a_set_digest_of_two_ids_is_the_hash_of_both_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "points"), [(Fraction(3, 5), 6000), (Fraction(1, 3), 3333), (Fraction(2, 3), 6667), (Fraction(1, 20000), 1)]
+    ("share", "points"),
+    [(Fraction(3, 5), 6000), (Fraction(1, 3), 3333), (Fraction(2, 3), 6667), (Fraction(1, 20000), 1)],
 )
 def test_basis_points_round_halves_up_once(share: Fraction, points: int) -> None:
     assert basis_points(share) == points

@@ -62,7 +62,7 @@ def test_every_changed_byte_is_found() -> None:
 
 
 def test_changed_bytes_of_a_large_archive_are_found() -> None:
-    draw = random.Random(2011)  # noqa: S311  (a sample)
+    draw = random.Random(2011)
     raw = pack({f"checkpoints/{n}": draw.randbytes(2_000) for n in range(200)})
     for _ in range(100):
         changed = bytearray(raw)

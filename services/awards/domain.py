@@ -1,0 +1,351 @@
+"""What follows from the charter: outcomes, terms, and what the board may do when. Pure, exact, and without a now().
+
+A decision is *proposed* by the charter once an application is scored, *made* by the board, and *grants* a designation
+where it holds one. A cycle is announced once: when exactly the set of applications that `CycleClosed` states is decided
+and its day has come. The offline verifier re-runs a cycle from this module alone: `outcome`, `term`, `designee`,
+`announce` and `cohort_announced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Literal
+
+from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, Claims, Identity
+from schemas.charter import Charter, Level
+from schemas.cycles import CohortAnnounced, CycleClosed, CycleOpened, Highlight
+from schemas.designations import DecisionMade, DecisionProposed, DesignationGranted, Outcome
+from schemas.envelope import Event
+from schemas.exact import SetDigest
+from schemas.reviews import ApplicationScored, Scores
+from services.awards.announcement import Announcement, Designee, announce
+from services.chassis.refusal import RefusedError, Violation
+
+__all__ = [
+    "Announcement",
+    "Application",
+    "Cycle",
+    "Designation",
+    "Designee",
+    "announce",
+    "announce_cohort",
+    "cohort_announced",
+    "designee",
+    "evolve",
+    "grant",
+    "missing",
+    "open_cycle",
+    "outcome",
+    "propose",
+    "ratify",
+    "renewal_dates",
+    "status",
+    "term",
+]
+
+FARTHEST = timedelta(days=366)
+"""How far ahead the day of an announcement may lie: a slip in the year could not be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Designation:
+    """A term granted: `event` is the grant's id; on `ends_on` it is no longer active."""
+
+    id: str
+    event: str
+    starts_on: date
+    ends_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application as far as awards is concerned; `submitted`, `proposed` and `made` are ids of events."""
+
+    id: str
+    cycle: str
+    version: int
+    submitted: str
+    identity: Identity
+    claims: Claims
+    withdrawn: bool = False
+    proposed: str | None = None
+    outcome: Outcome | None = None
+    made: str | None = None
+    designation: Designation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A cycle; `submitted` is the set that is to be decided, None until the cycle is closed."""
+
+    label: str
+    charter: Charter
+    demonstration: bool = False
+    submitted: SetDigest | None = None
+    announce_on: date | None = None
+    announced: bool = False
+
+    def evolve(self, event: Event) -> Cycle:
+        """The cycle after one of its events."""
+        match event:
+            case CycleClosed():
+                return replace(self, submitted=event.submitted)
+            case DecisionMade():
+                return replace(self, announce_on=event.announce_on)
+            case CohortAnnounced():
+                return replace(self, announced=True)
+            case _:
+                return self
+
+
+def open_cycle(event: CycleOpened) -> Cycle:
+    """A cycle's beginning; CharterError for a charter that cannot be used."""
+    return Cycle(event.cycle, Charter.parse(event.charter), event.demonstration)
+
+
+def evolve(application: Application | None, event: Event, name: str) -> Application:
+    """The application after an event with the id `name`; the highest version submitted stands."""
+    if isinstance(event, ApplicationSubmitted):
+        return application if application and application.version >= event.version else _entered(event, name)
+    if application is None:
+        raise ValueError(f"{name}: {event.TYPE} of an application that was never submitted")
+    match event:
+        case ApplicationWithdrawn():
+            return replace(application, withdrawn=True)
+        case DecisionProposed():
+            return replace(application, proposed=name, outcome=event.scores)
+        case DecisionMade():
+            return replace(application, made=name)
+        case DesignationGranted():
+            granted = Designation(event.designation, name, event.starts_on, event.ends_on)
+            return replace(application, designation=granted)
+        case _:
+            return application
+
+
+def _entered(event: ApplicationSubmitted, name: str) -> Application:
+    if event.identity is None or event.claims is None:
+        raise ValueError(f"{name}: an application without its blocks identity and claims cannot be decided")
+    return Application(event.application, event.cycle, event.version, name, event.identity, event.claims)
+
+
+# --- what the charter's rules say -----------------------------------------------------------------------------------
+
+
+def outcome(charter: Charter, scores: Scores) -> Outcome:
+    """The highest level whose conditions all hold, by exact comparison; `unmet` are the lowest level's that do not.
+
+    ValueError if the scores lack an area of the charter.
+    """
+    reached = [level for level in charter.levels if not any(_unmet(charter, level, scores))]
+    lowest = charter.levels[0]
+    return Outcome(
+        level=reached[-1].id if reached else None, total=scores.total, unmet=list(_unmet(charter, lowest, scores))
+    )
+
+
+def _unmet(charter: Charter, level: Level, scores: Scores) -> Iterator[str]:
+    core = [criterion.id for area in charter.areas for criterion in area.criteria if criterion.core]
+    for criterion in core:
+        # None or absent: the criterion does not apply to this kind of applicant.
+        score = scores.criteria.get(criterion)
+        if score is not None and level.every_core is not None and score.fraction < level.every_core:
+            yield f"core:{criterion}"
+    for area in charter.areas:
+        if area.id not in scores.areas:
+            raise ValueError(f"the scores lack the charter's area {area.id!r}")
+        if scores.areas[area.id].share.fraction < level.every_area:
+            yield f"area:{area.id}"
+    if scores.total.fraction < level.total:
+        yield "total"
+
+
+def term(charter: Charter, starts_on: date) -> date:
+    """The day on which a designation that starts on `starts_on` is no longer active.
+
+    The same day so many calendar years later; a term that starts on February 29 ends on February 28 where that year
+    has none, as PostgreSQL adds years.
+    """
+    year = starts_on.year + charter.term.years
+    try:
+        return starts_on.replace(year=year)
+    except ValueError:
+        return starts_on.replace(year=year, day=28)
+
+
+def renewal_dates(charter: Charter, ends_on: date) -> list[tuple[int, date]]:
+    """(days before the end, day of the notice), earliest first."""
+    return [(days, ends_on - timedelta(days=days)) for days in charter.term.renewal_notice_days]
+
+
+def status(ends_on: date, renewal_from: date | None, today: date) -> Literal["active", "renewal-due", "expired"]:
+    """Where an announced designation stands on `today`; `renewal_from` is the day of its first notice."""
+    if today >= ends_on:
+        return "expired"
+    return "renewal-due" if renewal_from is not None and today >= renewal_from else "active"
+
+
+# --- what may be done when ------------------------------------------------------------------------------------------
+
+
+def propose(cycle: Cycle, application: Application, event: ApplicationScored, scored: str) -> DecisionProposed:
+    """The decision that follows from the scores in the event with the id `scored`."""
+    if application.withdrawn:
+        raise RefusedError("withdrawn", f"Application {application.id} was withdrawn; there is nothing to decide.")
+    if application.made is not None:
+        raise RefusedError("already-made", f"Application {application.id} is decided; scores come too late.")
+    if event.scores is None:
+        raise ValueError(f"{scored}: scores without their block cannot be decided")
+    return DecisionProposed(
+        cycle=cycle.label, application=application.id, scored=scored, scores=outcome(cycle.charter, event.scores)
+    )
+
+
+def ratify(
+    cycle: Cycle, applications: Sequence[Application], announce_on: date, chosen: Sequence[str] | None, today: date
+) -> list[DecisionMade]:
+    """The board makes all proposed decisions, or those `chosen`; RefusedError names every one that cannot be made."""
+    _check_day(cycle, announce_on, today)
+    known = {application.id: application for application in applications}
+    if chosen is not None:
+        _check_chosen(known, chosen)
+    wanted = set(known if chosen is None else chosen)
+    made = [
+        DecisionMade(
+            cycle=cycle.label,
+            application=one.id,
+            proposed=one.proposed,
+            announce_on=announce_on,
+            scores=one.outcome,
+        )
+        for one in applications
+        if one.id in wanted and one.proposed is not None and one.made is None
+    ]
+    if not made:
+        raise RefusedError("nothing-proposed", "No decision of this cycle waits to be ratified.")
+    return made
+
+
+def _check_day(cycle: Cycle, announce_on: date, today: date) -> None:
+    if cycle.submitted is None:
+        raise RefusedError("cycle-open", "The cycle is not closed yet; ratify once it is.")
+    if cycle.announce_on is not None:
+        # Not compared with today: what is left of a cycle must stay possible to ratify after its day has come.
+        if announce_on != cycle.announce_on:
+            detail = f"This cycle is announced on {cycle.announce_on}; give that day for its other decisions, too."
+            raise RefusedError("announce-on-differs", detail, field="/announce_on")
+    elif not today <= announce_on <= today + FARTHEST:
+        detail = f"Announce on a day from {today} to {today + FARTHEST}."
+        raise RefusedError("announce-on-out-of-range", detail, field="/announce_on", status=422)
+
+
+def _check_chosen(known: dict[str, Application], chosen: Sequence[str]) -> None:
+    wrong: list[Violation] = []
+    for number, name in enumerate(chosen):
+        application, place = known.get(name), f"/applications/{number}"
+        if application is None:
+            wrong.append(Violation("unknown-application", f"{name} is no application of this cycle", place))
+        elif application.proposed is None:
+            wrong.append(Violation("not-proposed", f"{name} has no proposed decision", place))
+        elif application.made is not None:
+            wrong.append(Violation("already-made", f"{name} is decided already", place))
+    if wrong:
+        raise RefusedError.all(wrong, status=409)
+
+
+def grant(cycle: Cycle, application: Application, designation: str) -> DesignationGranted | None:
+    """The designation that a decision just made grants, under the id `designation`; None where it grants none."""
+    found = application.outcome
+    if found is None or found.level is None or application.made is None or cycle.announce_on is None:
+        return None
+    return DesignationGranted(
+        cycle=cycle.label,
+        designation=designation,
+        application=application.id,
+        decided=application.made,
+        starts_on=cycle.announce_on,
+        ends_on=term(cycle.charter, cycle.announce_on),
+        identity=application.identity,
+        scores=found,
+    )
+
+
+def missing(cycle: Cycle, applications: Iterable[Application], today: date) -> list[str]:
+    """What the announcement still waits for, as sentences without a full stop; empty when it may be made."""
+    standing = [application for application in applications if not application.withdrawn]
+    lacking: list[str] = []
+    if cycle.submitted is None:
+        lacking.append("the cycle is not closed")
+    elif SetDigest.of(application.id for application in standing) != cycle.submitted:
+        stated = cycle.submitted.count
+        lacking.append(f"the closing states {stated} submitted applications; the {len(standing)} here are not that set")
+    if waiting := sum(application.proposed is None for application in standing):
+        lacking.append(f"applications without a proposed decision: {waiting}")
+    if waiting := sum(application.proposed is not None and application.made is None for application in standing):
+        lacking.append(f"proposed decisions to ratify: {waiting}")
+    if cycle.announce_on is None:
+        lacking.append("no decision is ratified, so the day of the announcement is not set")
+    elif today < cycle.announce_on:
+        lacking.append(f"its day, {cycle.announce_on}, has not come")
+    return lacking
+
+
+def announce_cohort(
+    cycle: Cycle, applications: Sequence[Application], narrative: Sequence[str], today: date
+) -> Announcement:
+    """The board announces, once: the cohort as worded by the charter, with the editor's `narrative`."""
+    if cycle.announced:
+        raise RefusedError("already-announced", f"Cycle {cycle.label} is announced; that cannot be repeated.")
+    lacking = missing(cycle, applications, today)
+    if lacking or cycle.announce_on is None:
+        raise RefusedError("not-decided", f"The announcement must wait: {'; '.join(lacking)}.")
+    return announce(
+        cycle.charter,
+        [
+            designee(cycle.charter, one.designation.id, one.identity, one.claims, one.outcome)
+            for one in applications
+            if one.designation is not None and one.outcome is not None and not one.withdrawn
+        ],
+        label=cycle.label,
+        announced_on=cycle.announce_on,
+        narrative=narrative,
+        simulated=cycle.demonstration,
+    )
+
+
+def designee(charter: Charter, designation: str, identity: Identity, claims: Claims, decided: Outcome) -> Designee:
+    """A designated government as the announcement sees it; ValueError where the outcome designates nobody."""
+    if decided.level is None:
+        raise ValueError(f"designation {designation} rests on an outcome without a level")
+    tier = charter.tier_of(identity.population)
+    return Designee(
+        id=designation,
+        name=identity.name,
+        state=identity.state,
+        tier=tier.id if tier else None,
+        level=decided.level,
+        facts=claims.facts,
+        assumed=frozenset(claims.assumed),
+    )
+
+
+def cohort_announced(announcement: Announcement) -> CohortAnnounced:
+    """The event that states an announcement."""
+    return CohortAnnounced(
+        cycle=announcement.label,
+        announced_on=announcement.announced_on,
+        designations=SetDigest.of(member for group in announcement.groups for member in group.members),
+        highlights=[
+            Highlight(
+                id=finding.id,
+                scope=finding.scope,
+                text=finding.text,
+                assumed=finding.assumed,
+                counted=[SetDigest.of(statement.counts) for statement in finding.statements],
+            )
+            for finding in announcement.findings
+        ],
+        narrative=list(announcement.narrative),
+    )

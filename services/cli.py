@@ -1,0 +1,547 @@
+"""The `cec` command. Every command has an example in its help, `--json` where it prints data, and one-line errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from pydantic import Field, ValidationError
+
+from services.chassis.settings import Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    import httpx
+
+app = typer.Typer(
+    help="Citizen-Engaged Communities: run a civic designation program with an auditable event log.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+cycle_app = typer.Typer(help="Run a cycle from the shell.", no_args_is_help=True)
+ledger_app = typer.Typer(help="Export a cycle's log and verify it.", no_args_is_help=True)
+program_app = typer.Typer(help="Look at a charter.", no_args_is_help=True)
+review_app = typer.Typer(help="Make and send signed review commands.", no_args_is_help=True)
+topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+webhook_app = typer.Typer(help="Try subscriptions out.", no_args_is_help=True)
+for name, group in (
+    ("cycle", cycle_app),
+    ("ledger", ledger_app),
+    ("program", program_app),
+    ("review", review_app),
+    ("topics", topics_app),
+    ("webhook", webhook_app),
+):
+    app.add_typer(group, name=name)
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "deploy" / "programs"
+CHARTER = PROGRAMS / "citizen-engaged-communities.toml"
+COHORT = PROGRAMS / "cohort-2011-2013.json"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Role = Annotated[str, typer.Option(help="The role that the embedded issuer's token carries.")]
+
+
+class CommandError(Exception):
+    """What went wrong and what to do, in one line."""
+
+
+class ClientSettings(Settings):
+    """What the commands that talk to running services read besides."""
+
+    token: str = Field("", description="Bearer token for `cec` commands; empty: one of the embedded issuer.")
+
+
+class Audience(StrEnum):
+    """For whom an export is made."""
+
+    PUBLIC = "public"
+    AUDITOR = "auditor"
+
+
+class Form(StrEnum):
+    """How an announcement is shown."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    JSON = "json"
+
+
+def main() -> None:
+    """Run `cec`; every foreseen failure ends with one line on stderr and exit code 1."""
+    import httpx
+
+    try:
+        unknown = unknown_variables(settings_classes())
+        if unknown:
+            raise CommandError(f"unknown setting {', '.join(unknown)}: see docs/reference/settings.md")
+        app(standalone_mode=False)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ValidationError as error:
+        _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    except httpx.HTTPError as error:
+        _fail(f"cannot reach {ClientSettings().public_url} ({error or type(error).__name__}); is `cec up` running?")
+    except (CommandError, RuntimeError, ValueError, OSError) as error:
+        _fail(str(error) or type(error).__name__)
+    except Exception as error:
+        if type(error).__module__.startswith(("typer", "click")) and hasattr(error, "format_message"):
+            _fail(error.format_message(), code=2)
+        raise
+
+
+def _fail(message: str, *, code: int = 1) -> NoReturn:
+    print(f"cec: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def settings_classes() -> list[type[Settings]]:
+    """Every settings class that some command reads."""
+    from services.awards.settings import AwardsSettings
+    from services.intake.settings import IntakeSettings
+    from services.ledger.settings import LedgerSettings
+    from services.notifications.settings import NotificationsSettings
+    from services.scoring.settings import ScoringSettings
+
+    return [
+        ClientSettings,
+        IntakeSettings,
+        ScoringSettings,
+        AwardsSettings,
+        NotificationsSettings,
+        LedgerSettings,
+    ]
+
+
+def _say(text: str = "") -> None:
+    typer.echo(text)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+    """Run a coroutine; SIGTERM ends it like Ctrl-C, so that everything it holds is stopped cleanly."""
+    import uvloop
+
+    async def guarded() -> Any:  # noqa: ANN401
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(guarded())
+        except asyncio.CancelledError:
+            raise typer.Exit(143) from None
+
+
+# --- running -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    program: Annotated[Path, typer.Option(help="Charter file.")] = CHARTER,
+    cohort: Annotated[Path, typer.Option(help="Cohort file (`cec-cohort/1`).")] = COHORT,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the cycle is over.")] = False,
+    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("var/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Play a whole cycle on real parts and verify it.
+
+    Example: cec demo --once --out var/demo
+    """
+    from deploy.demo.play import play
+
+    stay = not once and not os.environ.get("ONCE") and sys.stdout.isatty()
+    held = _run(play(program, cohort, out, stay=stay, as_json=as_json))
+    raise typer.Exit(0 if held else 1)
+
+
+@app.command()
+def up() -> None:
+    """Run all services in one process, with embedded parts unless others are named. Data are kept in var/.
+
+    Example: CEC_PUBLIC_URL=http://127.0.0.1:8311 cec up
+    """
+    _run(_serve(None))
+
+
+@app.command("run")
+def run_service(
+    service: Annotated[str, typer.Argument(help="intake, scoring, awards, notifications or ledger.")],
+) -> None:
+    """Run one service in a process of its own.
+
+    Example: CEC_KAFKA_BOOTSTRAP_SERVERS=… CEC_POSTGRES_DSN=… cec run intake
+    """
+    from services.origin import SERVICES
+
+    if service not in SERVICES:
+        raise CommandError(f"no service {service!r}: one of {', '.join(SERVICES)}")
+    settings = ClientSettings()
+    if not settings.kafka_bootstrap_servers or not settings.postgres_dsn:
+        raise CommandError(
+            "cec run needs CEC_KAFKA_BOOTSTRAP_SERVERS and CEC_POSTGRES_DSN; `cec up` brings its own parts"
+        )
+    _run(_serve([service]))
+
+
+async def _serve(names: Sequence[str] | None) -> None:
+    from deploy.embedded import Stack
+    from services.chassis import logs
+    from services.origin import SERVICES, Origin
+
+    settings = ClientSettings()
+    logs.configure(settings.log_level)
+    stack = Stack(
+        settings.var,
+        progress=_say,
+        kafka_bootstrap=settings.kafka_bootstrap_servers or None,
+        postgres_dsn=settings.postgres_dsn or None,
+    )
+    async with (
+        stack,
+        Origin(
+            {} if settings.postgres_dsn else {"webhooks_allow_loopback": True},
+            kafka_bootstrap=stack.kafka_bootstrap,
+            postgres_dsn=stack.postgres_dsn,
+            names=tuple(names or SERVICES),
+        ) as origin,
+    ):
+        _say(f"ready at {origin.url} (Kafka {stack.kafka_bootstrap}); Ctrl-C stops")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        _say("stopping")
+
+
+@app.command()
+def migrate(service: Annotated[str | None, typer.Argument(help="One service; all without it.")] = None) -> None:
+    """Bring the services' database schemas up to date.
+
+    Example: CEC_POSTGRES_DSN=… cec migrate scoring
+    """
+    _run(_migrate(service))
+
+
+async def _migrate(only: str | None) -> None:
+    from services.chassis.auth import KeySource, Tokens
+    from services.chassis.clock import MachineClock, ProgramClock
+    from services.chassis.service import Runtime
+    from services.origin import SERVICES
+
+    if only is not None and only not in SERVICES:
+        raise CommandError(f"no service {only!r}: one of {', '.join(SERVICES)}")
+    machine = MachineClock()
+    for name, blueprint in SERVICES.items():
+        if only in {None, name}:
+            settings = blueprint.settings()
+            if not settings.postgres_dsn:
+                raise CommandError("set CEC_POSTGRES_DSN; `cec up` migrates its embedded database by itself")
+            tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
+            runtime = Runtime(settings, "", settings.postgres_dsn, ProgramClock(machine), tokens)
+            applied = await blueprint.make(runtime).migrate()
+            _say(f"{name}: {', '.join(applied) or 'up to date'}")
+
+
+@topics_app.command("apply")
+def topics_apply() -> None:
+    """Create the topics that are missing.
+
+    Example: CEC_KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cec topics apply
+    """
+    from schemas.topics import TOPICS
+    from services.chassis import topics
+
+    bootstrap = ClientSettings().kafka_bootstrap_servers
+    if not bootstrap:
+        raise CommandError("set CEC_KAFKA_BOOTSTRAP_SERVERS; `cec up` applies the topics by itself")
+    created = _run(topics.apply(bootstrap, TOPICS))
+    _say("created " + ", ".join(created) if created else "all there")
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+@program_app.command("check")
+def program_check(file: Path, as_json: AsJson = False) -> None:
+    """Validate a charter and print it in plain words.
+
+    Example: cec program check deploy/programs/citizen-engaged-communities.toml
+    """
+    from schemas.charter import Charter, CharterError, charter_digest, share_text
+
+    text = file.read_text(encoding="utf-8")
+    try:
+        charter = Charter.parse(text)
+    except CharterError as error:
+        raise CommandError(f"{file}: {error}") from error
+    if as_json:
+        _print_json({"sha256": charter_digest(text), "charter": charter.model_dump(mode="json")})
+        return
+    scoring = charter.scoring
+    _say(f"{charter.program.name}, by {charter.program.operator} ({charter.program.language})")
+    _say(f"SHA-256 {charter_digest(text)}")
+    _say(f"Eligible: {', '.join(charter.eligibility.kinds)}")
+    _say(
+        f"Scale {charter.scale.min} to {charter.scale.max}; {scoring.criterion} of {scoring.reviewers_per_application}"
+    )
+    for area in charter.areas:
+        core = [criterion.name for criterion in area.criteria if criterion.core]
+        _say(f"  {area.name} ({area.weight} %): {len(area.criteria)} criteria; core: {', '.join(core) or 'none'}")
+    for level in charter.levels:
+        floor = "" if level.every_core is None else f", every core criterion at least {level.every_core}"
+        _say(
+            f"{level.name}: total at least {share_text(level.total)},"
+            f" every area at least {share_text(level.every_area)}{floor}"
+        )
+    days = ", ".join(map(str, charter.term.renewal_notice_days))
+    _say(f"Term {charter.term.years} years; renewal notices {days} days before its end")
+
+
+@app.command()
+def token(
+    role: Role = "program-admin",
+    subject: Annotated[str | None, typer.Option(help="`sub`; the role's name without it.")] = None,
+    government: Annotated[str | None, typer.Option(help="Restrict the token to this government's id.")] = None,
+    seconds: Annotated[int, typer.Option(help="How long it is valid.")] = 3600,
+) -> None:
+    """Print a token of the embedded issuer.
+
+    Example: cec token --role reviewer --subject reviewer-3
+    """
+    _say(_issuer().token(role, subject or role, government=government, seconds=seconds))
+
+
+def _issuer() -> Any:  # noqa: ANN401
+    from services.chassis.clock import MachineClock
+    from services.chassis.issuer import Issuer
+
+    settings = ClientSettings()
+    return Issuer.at(
+        settings.var / "keys", issuer=settings.token_issuer, audience=settings.token_audience, machine=MachineClock()
+    )
+
+
+def _ask(
+    method: str, path: str, *, role: str | None = None, body: object = None, params: dict[str, str] | None = None
+) -> httpx.Response:
+    """Ask the running services; CommandError with the problem's own words when they refuse."""
+    import httpx
+
+    settings = ClientSettings()
+    headers = {}
+    if role is not None:
+        headers["Authorization"] = f"Bearer {settings.token or _issuer().token(role, role)}"
+    with httpx.Client(base_url=settings.public_url, timeout=120, headers=headers, trust_env=False) as client:
+        answer = client.request(method, path, json=body, params=params)
+    if answer.is_error:
+        with suppress(ValueError):
+            raise CommandError(f"{answer.status_code} {answer.json().get('detail')}")
+        raise CommandError(f"{answer.status_code} from {path}")
+    return answer
+
+
+def _show(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+    else:
+        for key, value in answer.items():
+            _say(f"{key}: {value}")
+
+
+@cycle_app.command("open")
+def cycle_open(
+    label: str,
+    deadline: Annotated[str, typer.Option(help="RFC 3339 with a time zone, e.g. 2027-05-01T17:00:00-04:00.")],
+    program: Annotated[Path, typer.Option(help="Charter file.")] = CHARTER,
+    as_json: AsJson = False,
+) -> None:
+    """Open a cycle under a charter.
+
+    Example: cec cycle open 2027-2029 --deadline 2027-05-01T17:00:00-04:00
+    """
+    body = {"label": label, "deadline": deadline, "charter": program.read_text(encoding="utf-8")}
+    _show(_ask("POST", "/intake/v1/cycles", role="program-admin", body=body).json(), as_json=as_json)
+
+
+@cycle_app.command("extend")
+def cycle_extend(
+    cycle: str,
+    deadline: Annotated[str, typer.Option()],
+    reason: Annotated[str, typer.Option()],
+    as_json: AsJson = False,
+) -> None:
+    """Move a cycle's deadline to a later instant.
+
+    Example: cec cycle extend 2027-2029 --deadline 2027-05-08T17:00:00-04:00 --reason "outage of the portal"
+    """
+    body = {"deadline": deadline, "reason": reason}
+    _show(_ask("POST", f"/intake/v1/cycles/{cycle}/extend", role="program-admin", body=body).json(), as_json=as_json)
+
+
+@cycle_app.command("close")
+def cycle_close(cycle: str, as_json: AsJson = False) -> None:
+    """Close a cycle by hand, before its deadline.
+
+    Example: cec cycle close 2027-2029
+    """
+    _show(_ask("POST", f"/intake/v1/cycles/{cycle}/close", role="program-admin").json(), as_json=as_json)
+
+
+@cycle_app.command("status")
+def cycle_status(cycle: str, as_json: AsJson = False) -> None:
+    """Where a cycle stands: intake, scoring, awards.
+
+    Example: cec cycle status 2027-2029
+    """
+    answers = {
+        service: _ask("GET", f"/{service}/v1/cycles/{cycle}", role="program-admin").json()
+        for service in ("intake", "scoring", "awards")
+    }
+    if as_json:
+        _print_json(answers)
+    else:
+        for service, answer in answers.items():
+            _say(f"{service}: " + ", ".join(f"{key} {value}" for key, value in answer.items() if value is not None))
+
+
+@app.command()
+def announcement(
+    cycle: str, form: Annotated[Form, typer.Option("--format", help="How to show it.")] = Form.TEXT
+) -> None:
+    """Print a cycle's announcement.
+
+    Example: cec announcement 2011-2013 --format markdown
+    """
+    answer = _ask("GET", f"/awards/v1/announcements/{cycle}", params={"format": form.value})
+    typer.echo(answer.text, nl=not answer.text.endswith("\n"))
+
+
+# --- ledger --------------------------------------------------------------------------------------------------------
+
+
+@ledger_app.command("export")
+def ledger_export(
+    cycle: str,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The zip file to write.")],
+    audience: Annotated[Audience, typer.Option("--for", help="What is opened.")] = Audience.PUBLIC,
+    as_json: AsJson = False,
+) -> None:
+    """Write a cycle's whole log as one deterministic zip.
+
+    Example: cec ledger export 2011-2013 -o 2011-2013.zip
+    """
+    role = "auditor" if audience is Audience.AUDITOR else None
+    answer = _ask("GET", f"/ledger/v1/cycles/{cycle}/export", role=role, params={"for": audience.value})
+    out.write_bytes(answer.content)
+    _show({"file": str(out), "bytes": len(answer.content), "for": audience.value}, as_json=as_json)
+
+
+@ledger_app.command("verify")
+def ledger_verify(
+    file: Path,
+    policy: Annotated[Path | None, typer.Option(help="Trusted keys, obtained elsewhere.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify an export offline: container, hashes, signatures, sequences, and the re-run of scoring and awards.
+
+    Exit code 0: all holds; 1: something does not; 2: incomplete (redacted leaves).
+
+    Example: cec ledger verify 2011-2013.zip --policy policy.txt
+    """
+    from services.verifier import verify
+
+    report = verify(file.read_bytes(), policy.read_text(encoding="utf-8") if policy else None)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _say(report.as_text())
+    raise typer.Exit(report.exit_code)
+
+
+# --- reviews -------------------------------------------------------------------------------------------------------
+
+
+@review_app.command("sign")
+def review_sign(
+    review: Annotated[Path, typer.Argument(help="JSON: application, points, recommendation, rationales, comment.")],
+    cycle: Annotated[str, typer.Option(help="The cycle's label.")],
+    reviewer: Annotated[str, typer.Option(help="Your reviewer id in this cycle (`GET /scoring/v1/me`).")],
+    key: Annotated[Path, typer.Option(help="Your Ed25519 key (JWK); made if it is not there.")],
+    command_id: Annotated[str | None, typer.Option(help="Give the same id to send the same review again.")] = None,
+) -> None:
+    """Print a review as a signed command, ready for the topic scoring.submissions.v1.
+
+    Example: cec review sign review.json --cycle 2011-2013 --reviewer ID --key reviewer.jwk > command.jws
+    """
+    from schemas.reviews import ReviewBody, ReviewCommand
+    from services.chassis.ids import opaque_id
+    from services.chassis.issuer import load_key
+    from services.scoring.commands import sign
+
+    now = int(datetime.now(UTC).timestamp())
+    command = ReviewCommand(
+        aud="scoring.submissions.v1",
+        command_id=command_id or opaque_id(),
+        cycle=cycle,
+        sub=reviewer,
+        iat=now,
+        exp=now + 600,
+        body=ReviewBody.model_validate_json(review.read_bytes()),
+    )
+    _say(sign(command, load_key(key)))
+
+
+@review_app.command("post")
+def review_post(command: Annotated[Path, typer.Argument(help="A file that `cec review sign` wrote.")]) -> None:
+    """Send a signed review command over Kafka.
+
+    Example: CEC_KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cec review post command.jws
+    """
+    from services.scoring.commands import post
+
+    bootstrap = ClientSettings().kafka_bootstrap_servers
+    if not bootstrap:
+        raise CommandError("set CEC_KAFKA_BOOTSTRAP_SERVERS to the broker's host:port (`cec up` prints it)")
+    where = _run(post(bootstrap, command.read_text(encoding="utf-8").strip()))
+    _say(f"sent: {where}")
+
+
+@webhook_app.command("listen")
+def webhook_listen(
+    port: Annotated[int, typer.Option(help="0: a free one.")] = 0,
+    secret: Annotated[str | None, typer.Option(help="The subscription's secret (whsec_…).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Append what arrives, one JSON object per line.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Receive notices on loopback, verify their signatures and print them.
+
+    Example: cec webhook listen --port 9000 --secret whsec_…
+    """
+    from services.webhook_listener import listen
+
+    listen(port=port, secret=secret, out=out, json_lines=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""What intake is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.chassis.service import Service
+from services.intake.api import router
+from services.intake.handlers import TASKS
+
+if TYPE_CHECKING:
+    from services.chassis.service import Runtime
+
+
+def service(runtime: Runtime) -> Service:
+    """The service; it listens to no topic and closes cycles by its schedule."""
+    return Service(
+        name="intake", runtime=runtime, router=router, migrations=Path(__file__).parent / "migrations", tasks=TASKS
+    )

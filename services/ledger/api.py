@@ -1,0 +1,92 @@
+"""The ledger over HTTP: the logs, their checkpoints, and a cycle's export."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+
+from services.chassis import archive
+from services.chassis.auth import unauthorized
+from services.chassis.problems import not_found
+from services.chassis.web import Anyone, Asked, CommandRoute, Reading
+from services.ledger import checkpoints, export, store
+from services.ledger.domain import PROGRAM
+from services.ledger.export import Audience
+
+router = APIRouter(prefix="/v1", route_class=CommandRoute)
+
+
+class Log(BaseModel):
+    """A log now. One that events wait for, and that is not open yet, has neither origin, key nor root."""
+
+    log: str
+    origin: str | None
+    verifier_key: str | None
+    size: int
+    root: str | None
+    """Hex."""
+    held: int
+    """Events that wait for their predecessor, their cause or the log's opening."""
+    overdue: int
+    """Those of them that have waited for more than a minute."""
+
+
+@router.get("/logs")
+async def list_logs(db: Reading) -> list[Log]:
+    """Every log."""
+    return [_log(row) for row in await store.overview(db)]
+
+
+@router.get("/logs/{log}")
+async def show_log(log: str, db: Reading) -> Log:
+    """One log: a cycle's by its label, or `program`."""
+    for row in await store.overview(db, log):
+        return _log(row)
+    raise not_found()
+
+
+def _log(row: Any) -> Log:  # noqa: ANN401  (a row of store.overview)
+    return Log(**{**row, "root": None if row["root"] is None else row["root"].hex()})
+
+
+@router.get("/logs/{log}/checkpoint", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def show_checkpoint(log: str, asked: Asked) -> Response:
+    """The log's signed note (C2SP tlog-checkpoint); a new one at most once a second."""
+    note = await checkpoints.latest(asked.database, asked.settings, log)
+    if note is None:
+        raise not_found()
+    return Response(note, media_type="text/plain; charset=utf-8")
+
+
+@router.get("/cycles/{cycle}/export", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
+async def export_cycle(
+    cycle: str,
+    asked: Asked,
+    who: Anyone,
+    audience: Annotated[Audience, Query(alias="for", description="What is opened: see docs/explanation.")] = "public",
+) -> Response:
+    """A cycle's whole log as one deterministic zip: for anyone once it is announced, for auditors at any time."""
+    if audience == "auditor":
+        if who is None:
+            raise unauthorized("A token is needed: send `Authorization: Bearer …`.")
+        who.require("auditor")
+    async with asked.database.transaction() as tx:
+        head = None if cycle == PROGRAM else await store.head(tx.db, cycle)
+        if head is None:
+            raise not_found()
+        if audience == "public":
+            await export.require_public(tx.db, head)
+        elif who is not None:
+            await store.note_reading(tx.db, who, "export", cycle, head.tree.size)
+        await checkpoints.sign(tx.db, asked.settings, head)
+    async with asked.database.reading() as db:
+        files = await export.files(db, head, audience)
+    raw = await asyncio.to_thread(archive.pack, files)
+    name = quote(cycle, safe="") + ("" if audience == "public" else f"-{audience}")
+    return Response(
+        raw, media_type="application/zip", headers={"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    )

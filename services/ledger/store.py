@@ -1,0 +1,310 @@
+"""The ledger's tables: logs with their trees, entries, openings, checkpoints, what is held back, and alarms.
+
+Who appends holds the sequencer's lock (`lock`) until its transaction ends, so that what it read stays true. `head`
+locks a log's row against appending for as long as its transaction lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from services.chassis.transparency import Frontier
+from services.ledger.domain import Arrival, Need
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from services.chassis.auth import Principal
+    from services.chassis.database import Connection
+
+_SEQUENCER = 7_311_003
+_TREE = "log, origin, verifier_key, frontier"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An event on its way into a log: its place, the leaf's bytes and hash, and the openings beside it."""
+
+    arrival: Arrival
+    leaf: bytes
+    leaf_hash: bytes
+    openings: Mapping[str, str]
+    record: bytes
+    """As Kafka carried it."""
+
+
+@dataclass(slots=True)
+class Head:
+    """A log and its tree."""
+
+    log: str
+    origin: str
+    verifier_key: str
+    tree: Frontier
+
+
+async def lock(db: Connection) -> None:
+    """Be the one sequencer until the transaction ends."""
+    await db.execute("select pg_advisory_xact_lock($1)", _SEQUENCER)
+
+
+async def head(db: Connection, log: str) -> Head | None:
+    """A log that nobody can append to before the transaction ends; None if it is not open."""
+    return (await heads(db, [log])).get(log)
+
+
+async def heads(db: Connection, logs: Collection[str]) -> dict[str, Head]:
+    """Those of `logs` that are open, locked."""
+    rows = await db.fetch(f"select {_TREE} from ledger.log where log = any($1) order by log for update", sorted(logs))  # noqa: S608
+    return {row["log"]: _head(row) for row in rows}
+
+
+async def every_head(db: Connection) -> list[Head]:
+    """Every open log, not locked."""
+    return [_head(row) for row in await db.fetch(f"select {_TREE} from ledger.log order by log")]  # noqa: S608
+
+
+def _head(row: Any) -> Head:  # noqa: ANN401  (a row of _TREE)
+    return Head(row["log"], row["origin"], row["verifier_key"], Frontier.from_bytes(row["frontier"]))
+
+
+async def known(
+    db: Connection, arrivals: Sequence[Arrival]
+) -> tuple[dict[str, bytes], dict[tuple[str, str, int], str]]:
+    """What is logged or held under the ids (id to leaf hash) or in the turns (turn to id) of `arrivals`."""
+    rows = await db.fetch(
+        """
+        with turn as (select * from unnest($2::text[], $3::text[], $4::bigint[]) as t (source, subject, sequence))
+        select id, leaf_hash, source, subject, sequence from ledger.entry where id = any($1)
+        union all
+        select id, leaf_hash, source, subject, sequence from projection.held where id = any($1)
+        union all
+        select id, leaf_hash, source, subject, sequence from ledger.entry join turn using (source, subject, sequence)
+        union all
+        select id, leaf_hash, source, subject, sequence from projection.held join turn using (source, subject, sequence)
+        """,
+        [a.id for a in arrivals],
+        *_turns([a.turn for a in arrivals]),
+    )
+    return (
+        {row["id"]: row["leaf_hash"] for row in rows},
+        {(row["source"], row["subject"], row["sequence"]): row["id"] for row in rows},
+    )
+
+
+async def met(db: Connection, needs: Collection[Need]) -> set[Need]:
+    """Those of `needs` that the logs meet."""
+    found: set[Need] = set()
+    if logs := [need[1] for need in needs if need[0] == "log"]:
+        found |= {("log", row["log"]) for row in await db.fetch("select log from ledger.log where log = any($1)", logs)}
+    if ids := [need[1] for need in needs if need[0] == "event"]:
+        found |= {("event", row["id"]) for row in await db.fetch("select id from ledger.entry where id = any($1)", ids)}
+    if turns := [(need[1], need[2], int(need[3])) for need in needs if need[0] == "turn"]:
+        rows = await db.fetch(
+            "select source, subject, sequence from ledger.entry"
+            " join unnest($1::text[], $2::text[], $3::bigint[]) as t (source, subject, sequence)"
+            " using (source, subject, sequence)",
+            *_turns(turns),
+        )
+        found |= {("turn", row["source"], row["subject"], str(row["sequence"])) for row in rows}
+    return found
+
+
+async def waiting_behind(db: Connection, placed: Sequence[Arrival]) -> list[Arrival]:
+    """What is held and may have waited for one of `placed`, in the order in which it came."""
+    rows = await db.fetch(
+        """
+        with found as (
+            select position from projection.held
+                join unnest($1::text[], $2::text[]) as t (source, subject) using (source, subject)
+            union
+            select position from projection.held where cause = any($3)
+            union
+            select position from projection.held where log = any($4)
+        )
+        select id, type, source, subject, sequence, cause, log from projection.held join found using (position)
+        order by position
+        """,
+        [a.source for a in placed],
+        [a.subject for a in placed],
+        [a.id for a in placed],
+        [a.log for a in placed if a.opens_log],
+    )
+    return [Arrival(**row) for row in rows]
+
+
+async def hold(db: Connection, incoming: Sequence[Incoming]) -> None:
+    """Keep events that must wait."""
+    await db.copy_records_to_table(
+        "held",
+        schema_name="projection",
+        columns=("id", "type", "source", "subject", "sequence", "cause", "log", "leaf_hash", "record"),
+        records=[
+            (a.id, a.type, *a.turn, a.cause, a.log, i.leaf_hash, i.record) for i in incoming for a in (i.arrival,)
+        ],
+    )
+
+
+async def release(db: Connection, ids: Sequence[str]) -> list[bytes]:
+    """Take those of `ids` that are held out of the table and return their records."""
+    rows = await db.fetch("delete from projection.held where id = any($1) returning record", ids)
+    return [row["record"] for row in rows]
+
+
+async def overdue(db: Connection, seconds: float) -> list[Any]:
+    """What is held for longer than that and was not warned of before (rows of id, type, log), oldest first."""
+    rows = await db.fetch(
+        "update projection.held set warned = true"
+        " where not warned and held_at < clock_timestamp() - make_interval(secs => $1)"
+        " returning position, id, type, log",
+        seconds,
+    )
+    return sorted(rows, key=lambda row: int(row["position"]))
+
+
+async def raise_alarm(db: Connection, incoming: Incoming, kind: str) -> bool:
+    """Keep an event that contradicts the log, without its openings; False if it was kept before."""
+    a = incoming.arrival
+    return bool(
+        await db.fetchval(
+            "insert into projection.alarm (id, leaf_hash, kind, log, source, subject, sequence, leaf)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning true",
+            a.id,
+            incoming.leaf_hash,
+            kind,
+            a.log,
+            a.source,
+            a.subject,
+            a.sequence,
+            incoming.leaf,
+        )
+    )
+
+
+async def open_log(db: Connection, opened: Head) -> None:
+    """Add a log without entries."""
+    await db.execute(
+        "insert into ledger.log (log, origin, verifier_key, root, frontier) values ($1, $2, $3, $4, $5)",
+        opened.log,
+        opened.origin,
+        opened.verifier_key,
+        opened.tree.root,
+        bytes(opened.tree),
+    )
+
+
+async def append(db: Connection, logs: Mapping[str, Head], placed: Sequence[Incoming]) -> None:
+    """Append events to their logs, in order, moving the trees of `logs` and keeping the openings."""
+    entries, openings = [], []
+    for incoming in placed:
+        arrival, tree = incoming.arrival, logs[incoming.arrival.log].tree
+        entries.append(
+            (arrival.log, tree.size, arrival.id, arrival.type, *arrival.turn, incoming.leaf_hash, incoming.leaf)
+        )
+        openings += [(arrival.log, tree.size, block, opening) for block, opening in incoming.openings.items()]
+        tree.append(incoming.leaf_hash)
+    await db.copy_records_to_table("entry", schema_name="ledger", records=entries)
+    await db.copy_records_to_table("disclosure", schema_name="private", records=openings)
+    await db.execute(
+        """
+        update ledger.log set size = t.size, root = t.root, frontier = t.frontier
+        from unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[]) as t (log, size, root, frontier)
+        where ledger.log.log = t.log
+        """,
+        [h.log for h in logs.values()],
+        [h.tree.size for h in logs.values()],
+        [h.tree.root for h in logs.values()],
+        [bytes(h.tree) for h in logs.values()],
+    )
+
+
+async def overview(db: Connection, log: str | None = None) -> list[Any]:
+    """Every log, or one, that is open or waited for: rows of log, origin, verifier_key, size, root, held, overdue."""
+    return await db.fetch(
+        """
+        select log, origin, verifier_key, coalesce(size, 0) as size, root, coalesce(held, 0) as held,
+            coalesce(overdue, 0) as overdue
+        from ledger.log full join (
+            select log, count(*) as held, count(*) filter (where warned) as overdue from projection.held group by log
+        ) as waiting using (log)
+        where $1::text is null or log = $1 order by log
+        """,
+        log,
+    )
+
+
+async def signed(db: Connection, log: str, size: int) -> bytes | None:
+    """The note that was signed at a size."""
+    note: bytes | None = await db.fetchval("select note from ledger.checkpoint where log = $1 and size = $2", log, size)
+    return note
+
+
+async def signed_lately(db: Connection, log: str) -> bytes | None:
+    """The last note of a log, if nothing was appended since or less than a second has passed."""
+    note: bytes | None = await db.fetchval(
+        """
+        select c.note from ledger.checkpoint c join ledger.log l using (log)
+        where log = $1 and (c.size = l.size or c.signed_at > clock_timestamp() - interval '1 second')
+        order by c.size desc limit 1
+        """,
+        log,
+    )
+    return note
+
+
+async def keep_checkpoint(db: Connection, log: str, size: int, note: bytes) -> None:
+    """Keep what was signed at a size; asyncpg.UniqueViolationError if something was already."""
+    await db.execute("insert into ledger.checkpoint (log, size, note) values ($1, $2, $3)", log, size, note)
+
+
+async def checkpoints(db: Connection, log: str, size: int) -> dict[int, bytes]:
+    """Every checkpoint of a log up to a size."""
+    rows = await db.fetch("select size, note from ledger.checkpoint where log = $1 and size <= $2", log, size)
+    return {row["size"]: row["note"] for row in rows}
+
+
+async def leaves(db: Connection, log: str, size: int, *types: str) -> list[bytes]:
+    """The leaves of a log below a size, in order; of some types only, if any are given."""
+    rows = await db.fetch(
+        "select leaf from ledger.entry where log = $1 and index < $2"
+        " and (cardinality($3::text[]) = 0 or type = any($3)) order by index",
+        log,
+        size,
+        types,
+    )
+    return [row["leaf"] for row in rows]
+
+
+async def openings(db: Connection, log: str, size: int, classes: Sequence[str] | None = None) -> list[Any]:
+    """The surviving openings of a log below a size: rows of index, event, subject, block, disclosure, sorted.
+
+    Only of blocks of `classes`, if given.
+    """
+    return await db.fetch(
+        """
+        select d.index, e.id as event, e.subject, d.block, d.opening as disclosure
+        from private.disclosure d join ledger.entry e using (log, index)
+        where d.log = $1 and d.index < $2 and ($3::text[] is null or split_part(d.block, '/', 1) = any($3))
+        order by d.index, d.block
+        """,
+        log,
+        size,
+        classes,
+    )
+
+
+async def note_reading(db: Connection, who: Principal, what: str, log: str, size: int) -> None:
+    """Write down who is about to read private data."""
+    await db.execute(
+        "insert into private.read_log (issuer, subject, what, log, size) values ($1, $2, $3, $4, $5)",
+        who.issuer,
+        who.subject,
+        what,
+        log,
+        size,
+    )
+
+
+def _turns(turns: Sequence[tuple[str, str, int]]) -> tuple[list[str], list[str], list[int]]:
+    return [t[0] for t in turns], [t[1] for t in turns], [t[2] for t in turns]

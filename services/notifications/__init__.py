@@ -1,0 +1,1 @@
+"""Notifications: who is told of what the program made public, and how each delivery went."""

@@ -1,0 +1,171 @@
+"""The loop that sends: claims what is due, calls the endpoints side by side, settles each attempt in one transaction.
+
+Places are bounded in all and per subscription, and endpoints that are failing or unproven get half of them at most, so
+that a slow or dead subscriber never delays another. It runs on machine time; commits wake it, and a poll suffices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+
+from schemas.envelope import Event
+from services.chassis.failures import backoff, transient
+from services.chassis.outbound import Limits, Outbound, OutboundFailed, OutboundRefused
+from services.chassis.webhooks import signed_headers
+from services.notifications import backlog, store
+from services.notifications.domain import CHALLENGE, Answer, after, retry_after, settle
+
+if TYPE_CHECKING:
+    from services.chassis.outbound import OutboundResponse
+    from services.chassis.service import Service
+    from services.notifications.backlog import Claim
+
+SECONDS = 15.0
+"""For one attempt, from looking up the name to the end of the answer."""
+LEASE = timedelta(seconds=3 * SECONDS)
+"""Longer than an attempt and its settling take."""
+PER_SUBSCRIPTION = 4
+PROOF_LIMIT = 4_096
+"""Bytes of the answer to a challenge. The answer to a notice isn't read."""
+DRAIN_SECONDS = 3.0
+
+log = structlog.get_logger()
+
+
+@cache
+def client(*, allow_loopback: bool) -> Outbound:
+    """The guarded client: it holds settings only, but making its TLS context takes a while."""
+    return Outbound(allow_loopback=allow_loopback)
+
+
+async def deliver_notices(service: Service) -> None:
+    """Send what is due, until cancelled."""
+    await Courier(service).run()
+
+
+class Courier:
+    """One process's share of the deliveries."""
+
+    def __init__(self, service: Service) -> None:
+        self._database = service.database
+        self._machine = service.clock.machine
+        self._client = client(allow_loopback=service.settings.webhooks_allow_loopback)
+        self._places: int = service.settings.webhooks_at_once
+        self._poll: float = service.settings.poll_seconds
+        self._work = service.database.alarm(backlog.WORK)
+        self._running: dict[asyncio.Task[None], Claim] = {}
+
+    async def run(self) -> None:
+        """Take up work as places get free; sleep until a commit makes some, an attempt ends, or the poll."""
+        attempt = 0
+        try:
+            while True:
+                self._work.clear()
+                try:
+                    await self._take_up()
+                except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
+                    attempt += 1
+                    say = log.info if transient(error) else log.error
+                    say("deliveries wait", attempt=attempt, error=repr(error))
+                    await asyncio.sleep(backoff(attempt))
+                    continue
+                attempt = 0
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll):
+                        await self._work.wait()
+        finally:
+            await self._drain()
+
+    async def _take_up(self) -> None:
+        doubtful = sum(claim.doubtful for claim in self._running.values())
+        free = self._places - len(self._running)
+        if free <= 0:
+            return
+        now = self._machine.now()
+        for claim in await backlog.claim(
+            self._database.pool,
+            now,
+            now + LEASE,
+            free=free,
+            doubtful=max(0, self._places // 2 - doubtful),
+            each=PER_SUBSCRIPTION,
+        ):
+            task = asyncio.create_task(self._deliver(claim), name=f"delivery:{claim.delivery.notice}")
+            self._running[task] = claim
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        claim = self._running.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Its lease ends by itself: it is taken up again then.
+            log.error("delivery not settled", notice=claim.delivery.notice, exc_info=error)
+        self._work.set()
+
+    async def _drain(self) -> None:
+        """Let attempts under way end; what doesn't is taken up by the next process once its lease is over."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def _deliver(self, claim: Claim) -> None:
+        began = self._machine.now()
+        answer = await self._post(claim, began)
+        for attempt in count(1):
+            try:
+                await self._settle(claim, answer, began)
+            except Exception as error:
+                if not transient(error) or self._machine.now() > began + LEASE:
+                    raise
+                await asyncio.sleep(backoff(attempt))
+            else:
+                return
+
+    async def _post(self, claim: Claim, now: datetime) -> Answer:
+        challenged = claim.delivery.kind == CHALLENGE
+        kind = "application/json" if challenged else "application/cloudevents+json"
+        signed = signed_headers([claim.secret], claim.delivery.notice, int(now.timestamp()), claim.body)
+        limits = Limits(deadline=SECONDS, max_body=PROOF_LIMIT if challenged else 0)
+        try:
+            response = await self._client.request(
+                "POST", claim.url, headers={"content-type": kind, **signed}, content=claim.body, limits=limits
+            )
+        except OutboundRefused as error:
+            return Answer(None, str(error), final=True)
+        except OutboundFailed as error:
+            return Answer(None, str(error))
+        wait = retry_after(response.headers.get("retry-after"), now)
+        return Answer(response.status, retry_after=wait, proof=challenged and _proves(claim, response))
+
+    async def _settle(self, claim: Claim, answer: Answer, began: datetime) -> None:
+        now = self._machine.now()
+        async with self._database.transaction() as tx:
+            subscription = await store.load_subscription(tx.db, claim.subscription)
+            delivery = await backlog.leased(tx.db, claim)
+            if subscription is None or delivery is None:
+                return
+            settlement = settle(subscription, delivery, answer, now, random.random())  # noqa: S311  (jitter)
+            cause = None if delivery.kind == CHALLENGE else delivery.event
+            for fact in settlement.facts:
+                if isinstance(fact, Event):
+                    tx.record(fact, cause=cause)
+            await backlog.settle(tx.db, delivery, settlement, began, answer.status)
+            await store.save_subscription(tx.db, after(subscription, settlement))
+
+
+def _proves(claim: Claim, response: OutboundResponse) -> bool:
+    """Whether the answer is a JSON object that holds the challenge."""
+    try:
+        said = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(said, dict) and said.get("challenge") == orjson.loads(claim.body)["challenge"]

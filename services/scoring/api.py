@@ -1,0 +1,237 @@
+"""Scoring over HTTP: reviewers are enrolled, register keys, see what they are assigned and hand in reviews.
+
+A program-admin enrols and, like an auditor, sees progress without scores. Everything else follows from an enrolment:
+what is not one's own does not exist (404).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.applications import Answer, Claims, Identity
+from schemas.reviews import ReviewBody
+from services.chassis.ids import opaque_id
+from services.chassis.problems import Problem, not_found
+from services.chassis.refusal import RefusedError
+from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
+from services.scoring import store
+from services.scoring.commands import check_proof, public_key
+from services.scoring.domain import Review, enroll
+from services.scoring.handlers import seat_reviewers
+from services.scoring.reviews import take_reviews
+
+router = APIRouter(prefix="/v1", route_class=CommandRoute)
+
+LINE = r"^\P{Cc}{1,200}$"
+Line = Annotated[str, Field(pattern=LINE)]
+InPath = Annotated[str, Path(pattern=LINE)]
+InQuery = Annotated[str, Query(pattern=LINE)]
+
+
+class Enrolment(BaseModel):
+    """Who may review, and where a conflict would lie."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: Line
+    """The `sub` of the reviewer's tokens."""
+    issuer: Line | None = None
+    """The `iss` of the reviewer's tokens; absent: that of the program-admin's own."""
+    name: Line
+    states: Annotated[list[Line], Field(max_length=100)]
+    """States in which the reviewer works, lives or is under contract, written as applicants write them."""
+
+
+class Enrolled(BaseModel):
+    """A reviewer's id in the cycle."""
+
+    reviewer: str
+
+
+class Progress(BaseModel):
+    """Where a cycle's reviewing stands, without scores."""
+
+    state: Literal["open", "waiting-for-applications", "waiting-for-reviewers", "assigned", "scored"]
+    submitted: int
+    """Applications that are here."""
+    assigned: int
+    """Reviews given to a reviewer."""
+    reviews_expected: int
+    reviews_in: int
+    problem: str | None
+    """Why reviewers cannot be assigned, and what would help."""
+
+
+class NewKey(BaseModel):
+    """A key that will sign commands."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cycle: Line
+    jwk: dict[str, Any]
+    """An Ed25519 public key: kty OKP, crv Ed25519, x."""
+    proof: Annotated[str, Field(max_length=4_000)]
+    """Compact JWS by this key (`typ` cec-key+jws, `kid` its thumbprint) over aud scoring.submissions.v1, sub, iat."""
+
+
+class Registered(BaseModel):
+    """The key's RFC 7638 thumbprint."""
+
+    kid: str
+
+
+class Me(BaseModel):
+    """A reviewer's id in a cycle, and the thumbprints of its keys."""
+
+    reviewer: str
+    keys: list[str]
+
+
+class Assignment(BaseModel):
+    """An application that the reviewer was given."""
+
+    review: str
+    application: str
+    state: Literal["assigned", "submitted"]
+
+
+class Reviewed(BaseModel):
+    """What a reviewer reads and what it gave: claims, answers and points are by criterion or fact of the charter."""
+
+    review: str
+    application: str
+    cycle: str
+    version: int
+    state: Literal["assigned", "submitted"]
+    identity: Identity
+    claims: Claims
+    answers: dict[str, Answer]
+    criteria: list[str]
+    points: dict[str, int | None] | None
+    recommendation: bool | None
+
+
+class Receipt(BaseModel):
+    """Proof that a review was recorded: its event and the hash under which the ledger must have it."""
+
+    review: str
+    application: str
+    event: str
+    leaf_hash: str
+    """RFC 6962 leaf hash, hex."""
+
+
+@router.post("/cycles/{cycle}/reviewers", status_code=201)
+async def enrol_reviewer(cycle: InPath, body: Enrolment, tx: Writing, who: SignedIn) -> Enrolled:
+    """Enrol a reviewer; where a closed cycle waits for reviewers, assigning is tried again."""
+    who.require("program-admin")
+    found = await store.locked_cycle(tx.db, cycle)
+    if found is None:
+        raise _unknown_cycle()
+    await tx.act_as(who.issuer, who.subject, cycle)
+    event = enroll(found, opaque_id(), body.states)
+    account = {"issuer": body.issuer or who.issuer, "subject": body.subject, "name": body.name}
+    if not await store.add_reviewer(tx.db, event, **account):
+        raise RefusedError("already-enrolled", "This account is enrolled in the cycle already.", field="/subject")
+    tx.record(event, cause=found.opened)
+    await seat_reviewers(tx, found)
+    return Enrolled(reviewer=event.reviewer)
+
+
+@router.get("/cycles/{cycle}")
+async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
+    """Where a cycle's reviewing stands."""
+    who.require("program-admin", "auditor")
+    found = (await store.cycles(db, [cycle])).get(cycle)
+    if found is None:
+        raise _unknown_cycle()
+    applications = await store.standing(db, cycle)
+    assigned, submitted, scored = await store.progress(db, cycle)
+    return Progress.model_validate(
+        {
+            "state": found.state(applications, all_scored=scored == len(applications)),
+            "submitted": len(applications),
+            "assigned": assigned,
+            "reviews_expected": len(applications) * found.charter.scoring.reviewers_per_application,
+            "reviews_in": submitted,
+            "problem": found.problem,
+        }
+    )
+
+
+@router.get("/me")
+async def show_me(cycle: InQuery, db: Reading, who: SignedIn) -> Me:
+    """Who the caller is in a cycle."""
+    reviewer = await _reviewer(db, cycle, who)
+    return Me(reviewer=reviewer, keys=await store.kids(db, reviewer))
+
+
+@router.post("/me/keys", status_code=201)
+async def register_key(body: NewKey, tx: Writing, who: SignedIn, service: Asked) -> Registered:
+    """Register a key whose signed commands count as the caller's."""
+    reviewer = await _reviewer(tx.db, body.cycle, who)
+    key = public_key(body.jwk)
+    check_proof(body.proof, key, reviewer, now=service.clock.machine.now().timestamp())
+    kid = key.thumbprint()
+    if not await store.add_key(tx.db, kid, reviewer, dict(key.as_dict(private=False))):
+        raise RefusedError("key-taken", "This key was registered before: make one of its own for every cycle.")
+    return Registered(kid=kid)
+
+
+@router.get("/me/assignments")
+async def list_assignments(cycle: InQuery, db: Reading, who: SignedIn) -> list[Assignment]:
+    """What the caller is to review in a cycle."""
+    rows = await store.assignments(db, await _reviewer(db, cycle, who))
+    return [
+        Assignment(review=row["review"], application=row["application"], state=_state(submitted=row["submitted"]))
+        for row in rows
+    ]
+
+
+@router.get("/reviews/{review}")
+async def read_application(review: InPath, db: Reading, who: SignedIn) -> Reviewed:
+    """The application behind one of the caller's reviews."""
+    row = await store.review_of(db, review, who)
+    if row is None:
+        raise not_found()
+    charter = (await store.cycles(db, [row["cycle"]]))[row["cycle"]].charter
+    found = {
+        **row,
+        "state": _state(submitted=row["submitted"]),
+        "criteria": list(charter.criteria(row["identity"]["kind"])),
+    }
+    return Reviewed.model_validate(found)
+
+
+@router.post("/cycles/{cycle}/reviews", status_code=201)
+async def hand_in_review(cycle: InPath, body: ReviewBody, request: Request, tx: Writing, who: SignedIn) -> Receipt:
+    """Hand in a review of an application that the caller was given."""
+    # No actor goes with it: an id that stays the same all over a cycle would join a reviewer's aliases.
+    reviewer = await _reviewer(tx.db, cycle, who)
+    digest = sha256(await request.body()).hexdigest()
+    (answer,) = await take_reviews(tx, [Review(reviewer, cycle, body, "http", digest)])
+    if isinstance(answer, RefusedError):
+        raise answer
+    written = {one.header.id: one for one in await tx.flush()}
+    leaf_hash = written[answer.event].leaf_hash.hex()
+    return Receipt(review=answer.review, application=answer.application, event=answer.event, leaf_hash=leaf_hash)
+
+
+def _state(*, submitted: object) -> Literal["assigned", "submitted"]:
+    return "submitted" if submitted else "assigned"
+
+
+def _unknown_cycle() -> Problem:
+    return not_found("No such cycle is known here; one that was just opened takes a moment.")
+
+
+async def _reviewer(db: Any, cycle: str, who: SignedIn) -> str:  # noqa: ANN401  (a connection)
+    """The caller's id as a reviewer of the cycle; 404 for everyone else."""
+    reviewer = await store.reviewer_of(db, cycle, who)
+    if reviewer is None:
+        raise not_found("You are not enrolled as a reviewer of such a cycle.")
+    return reviewer

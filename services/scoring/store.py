@@ -1,0 +1,325 @@
+"""Scoring's state in PostgreSQL. What two commands can race for is locked when it is loaded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from schemas.charter import Charter
+from schemas.exact import SetDigest
+from schemas.reviews import Points
+from services.scoring.domain import Application, Closing, Cycle, Scorecard, Seat, Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from schemas.applications import ApplicationSubmitted
+    from schemas.cycles import CycleOpened
+    from schemas.reviews import ApplicationScored, ReviewAssigned, ReviewerEnrolled, ReviewSubmitted
+    from services.chassis.auth import Principal
+    from services.chassis.database import Connection
+
+_charter = lru_cache(maxsize=64)(Charter.parse)
+
+# --- cycles ---------------------------------------------------------------------------------------------------------
+
+
+async def cycles(db: Connection, names: Collection[str]) -> dict[str, Cycle]:
+    """The known ones of `names`."""
+    rows = await db.fetch("select * from projection.cycle where cycle = any($1::text[])", list(names))
+    return {row["cycle"]: _cycle(row) for row in rows}
+
+
+async def opened_cycles(db: Connection) -> dict[str, str]:
+    """The ids of all cycles' first events."""
+    return {row["cycle"]: row["opened"] for row in await db.fetch("select cycle, opened from projection.cycle")}
+
+
+async def locked_cycle(db: Connection, name: str) -> Cycle | None:
+    """The cycle, locked: what counts its applications and reviewers goes one after the other."""
+    row = await db.fetchrow("select * from projection.cycle where cycle = $1 for update", name)
+    return None if row is None else _cycle(row)
+
+
+def _cycle(row: Any) -> Cycle:  # noqa: ANN401  (a row)
+    closing = None
+    if row["closed"] is not None:
+        submitted = SetDigest(count=row["submitted_count"], sha256=row["submitted_sha256"])
+        closing = Closing(row["closed"], row["seed"], submitted)
+    charter = _charter(row["charter"])
+    return Cycle(
+        row["cycle"],
+        charter,
+        row["opened"],
+        row["commitment"],
+        closing,
+        assigned=row["assigned"],
+        problem=row["problem"],
+    )
+
+
+async def add_cycle(db: Connection, cycle: Cycle, event: CycleOpened) -> None:
+    """Keep a new cycle."""
+    await db.execute(
+        "insert into projection.cycle (cycle, charter, commitment, opened) values ($1, $2, $3, $4)",
+        cycle.name,
+        event.charter,
+        cycle.commitment,
+        cycle.opened,
+    )
+
+
+async def save_cycle(db: Connection, cycle: Cycle) -> None:
+    """Keep what changed."""
+    closing = cycle.closing
+    await db.execute(
+        "update projection.cycle set closed = $2, seed = $3, submitted_count = $4, submitted_sha256 = $5,"
+        " assigned = $6, problem = $7 where cycle = $1",
+        cycle.name,
+        closing and closing.event,
+        closing and closing.seed,
+        closing and closing.submitted.count,
+        closing and closing.submitted.sha256,
+        cycle.assigned,
+        cycle.problem,
+    )
+
+
+# --- applications ---------------------------------------------------------------------------------------------------
+
+
+async def application(db: Connection, name: str) -> Application | None:
+    """The application before another event about it, locked."""
+    row = await db.fetchrow(
+        "select version, identity->>'state' as state from projection.application where application = $1 for update",
+        name,
+    )
+    if row is None:
+        return None
+    # A second query, once the lock is held: a review that was under way in another transaction is in by now.
+    reviewed = await db.fetchval(
+        "select exists (select from projection.review where application = $1 and submitted is not null)", name
+    )
+    return Application(row["version"], row["state"], reviewed)
+
+
+async def enter_application(db: Connection, event: ApplicationSubmitted, event_id: str) -> None:
+    """Keep a version in place of an earlier one."""
+    answers = event.answers or {}
+    await db.execute(
+        """
+        insert into projection.application (application, cycle, version, submitted, identity, claims, answers, claimed)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        on conflict (application) do update set version = excluded.version, submitted = excluded.submitted,
+            withdrawn = false, identity = excluded.identity, claims = excluded.claims, answers = excluded.answers,
+            claimed = excluded.claimed
+        """,
+        event.application,
+        event.cycle,
+        event.version,
+        event_id,
+        event.identity and event.identity.model_dump(mode="json"),
+        event.claims and event.claims.model_dump(mode="json"),
+        {criterion: answer.model_dump(mode="json") for criterion, answer in answers.items()},
+        [criterion for criterion, answer in answers.items() if answer.not_applicable is not None],
+    )
+
+
+async def withdraw_application(db: Connection, name: str) -> None:
+    """Take an application out of its cycle."""
+    await db.execute("update projection.application set withdrawn = true where application = $1", name)
+
+
+async def standing(db: Connection, cycle: str) -> dict[str, str]:
+    """The states of the submitted, not withdrawn applications, by id."""
+    rows = await db.fetch(
+        "select application, identity->>'state' as state from projection.application"
+        " where cycle = $1 and not withdrawn",
+        cycle,
+    )
+    return {row["application"]: row["state"] for row in rows}
+
+
+async def progress(db: Connection, cycle: str) -> tuple[int, int, int]:
+    """How many reviews are assigned, how many are in, and how many applications are scored."""
+    row = await db.fetchrow(
+        "select count(review), count(r.submitted), count(distinct application) filter (where scored is not null)"
+        " from projection.application left join projection.review r using (application) where cycle = $1",
+        cycle,
+    )
+    return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+
+
+# --- reviewers and their keys ---------------------------------------------------------------------------------------
+
+
+async def reviewer_of(db: Connection, cycle: str, who: Principal) -> str | None:
+    """The id under which an account reviews in a cycle."""
+    name: str | None = await db.fetchval(
+        "select reviewer from private.reviewer where cycle = $1 and issuer = $2 and subject = $3",
+        cycle,
+        who.issuer,
+        who.subject,
+    )
+    return name
+
+
+async def add_reviewer(db: Connection, event: ReviewerEnrolled, *, issuer: str, subject: str, name: str) -> bool:
+    """Keep a new reviewer; False, and nothing kept, where the account is enrolled in the cycle already."""
+    account = (event.cycle, issuer, subject)
+    taken = "select true from private.reviewer where cycle = $1 and issuer = $2 and subject = $3"
+    if await db.fetchval(taken, *account):
+        return False
+    states = event.private.states if event.private else []
+    await db.execute("insert into projection.reviewer values ($1, $2, $3)", event.reviewer, event.cycle, states)
+    await db.execute("insert into private.reviewer values ($1, $2, $3, $4, $5)", event.reviewer, *account, name)
+    return True
+
+
+async def reviewers(db: Connection, cycle: str) -> dict[str, list[str]]:
+    """The states of a cycle's reviewers, by id."""
+    rows = await db.fetch("select reviewer, states from projection.reviewer where cycle = $1", cycle)
+    return {row["reviewer"]: row["states"] for row in rows}
+
+
+async def add_key(db: Connection, kid: str, reviewer: str, jwk: dict[str, Any]) -> bool:
+    """Keep a key; False where it is another reviewer's."""
+    owner = await db.fetchval(
+        "insert into private.key as k (kid, reviewer, jwk) values ($1, $2, $3)"
+        " on conflict (kid) do update set kid = k.kid returning reviewer",
+        kid,
+        reviewer,
+        jwk,
+    )
+    return bool(owner == reviewer)
+
+
+async def kids(db: Connection, reviewer: str) -> list[str]:
+    """A reviewer's keys, the oldest first."""
+    rows = await db.fetch("select kid from private.key where reviewer = $1 order by registered_at, kid", reviewer)
+    return [row["kid"] for row in rows]
+
+
+async def keys(db: Connection, kids: Collection[str]) -> dict[str, tuple[Sender, dict[str, Any]]]:
+    """Whose the known ones of `kids` are, and their JWKs."""
+    rows = await db.fetch(
+        "select kid, jwk, reviewer, cycle from private.key join projection.reviewer using (reviewer)"
+        " where kid = any($1::text[])",
+        list(kids),
+    )
+    return {row["kid"]: (Sender(row["reviewer"], row["cycle"]), row["jwk"]) for row in rows}
+
+
+# --- reviews --------------------------------------------------------------------------------------------------------
+
+
+async def add_seats(db: Connection, seats: Sequence[ReviewAssigned]) -> None:
+    """Keep who reviews what."""
+    await db.execute(
+        "insert into projection.review (review, application, reviewer)"
+        " select * from unnest($1::text[], $2::text[], $3::text[])",
+        [seat.review for seat in seats],
+        [seat.application for seat in seats],
+        [seat.private and seat.private.reviewer for seat in seats],
+    )
+
+
+async def scorecards(db: Connection, applications: Collection[str]) -> dict[str, Scorecard]:
+    """The known ones of `applications` that have reviewers, locked in the order of their ids."""
+    rows = await db.fetch(
+        "select application, cycle, version, submitted, identity->>'kind' as kind, claimed from projection.application"
+        " where application = any($1::text[]) and not withdrawn order by application for update",
+        list(applications),
+    )
+    seats: dict[str, list[Seat]] = {}
+    # As above: after the lock.
+    for row in await db.fetch(
+        "select * from projection.review where application = any($1::text[]) order by review", list(applications)
+    ):
+        points = None
+        if row["submitted"] is not None:
+            points = Points(points=row["points"], recommendation=row["recommendation"])
+        seat = Seat(row["review"], row["reviewer"], row["submitted"], points)
+        seats.setdefault(row["application"], []).append(seat)
+    return {
+        row["application"]: Scorecard(
+            application=row["application"],
+            cycle=row["cycle"],
+            version=row["version"],
+            submitted=row["submitted"],
+            kind=row["kind"],
+            claimed=frozenset(row["claimed"]),
+            seats=tuple(seats[row["application"]]),
+        )
+        for row in rows
+        if row["application"] in seats
+    }
+
+
+async def save_reviews(
+    db: Connection, reviews: Sequence[tuple[str, ReviewSubmitted]], scored: Sequence[tuple[str, ApplicationScored]]
+) -> None:
+    """Keep reviews that came in and scores that they led to, each with its event's id."""
+    await db.executemany(
+        "update projection.review set submitted = $2, points = $3, recommendation = $4 where review = $1",
+        [
+            (event.review, name, event.scores.points, event.scores.recommendation)
+            for name, event in reviews
+            if event.scores is not None
+        ],
+    )
+    await db.executemany(
+        "update projection.application set scored = $2 where application = $1",
+        [(event.application, name) for name, event in scored],
+    )
+
+
+async def assignments(db: Connection, reviewer: str) -> list[Any]:
+    """What a reviewer was given: rows of review, application, submitted."""
+    return await db.fetch(
+        "select review, application, submitted from projection.review where reviewer = $1 order by review", reviewer
+    )
+
+
+async def review_of(db: Connection, review: str, who: Principal) -> Any:  # noqa: ANN401  (a row, or None)
+    """A review with its application, for the account whose review it is."""
+    return await db.fetchrow(
+        "select r.review, r.points, r.recommendation, r.submitted is not null as submitted, a.application, a.cycle,"
+        " a.version, a.identity, a.claims, a.answers from projection.review r join projection.application a"
+        " using (application) join private.reviewer p using (reviewer)"
+        " where r.review = $1 and p.issuer = $2 and p.subject = $3",
+        review,
+        who.issuer,
+        who.subject,
+    )
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+async def remember(db: Connection, commands: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Note commands (id, SHA-256 of the payload) for ever; says of each in turn: "new", "duplicate" or "reused"."""
+    first = dict(reversed(commands))
+    # Who comes second with the same id, in another transaction, waits here for the first one's end.
+    rows = await db.fetch(
+        "insert into private.command select name, payload, false from unnest($1::text[], $2::bytea[])"
+        " as t (name, payload) order by name on conflict do nothing returning command",
+        list(first),
+        list(first.values()),
+    )
+    fresh = {row["command"] for row in rows}
+    rows = await db.fetch("select command, payload_sha256 from private.command where command = any($1)", list(first))
+    known = {(row["command"], row["payload_sha256"]) for row in rows}
+    said, reused = [], []
+    for name, payload in commands:
+        if name in fresh:
+            fresh.remove(name)
+            said.append("new")
+        elif (name, payload) in known:
+            said.append("duplicate")
+        else:
+            known.add((name, payload))
+            reused.append((name, payload, True))
+            said.append("reused")
+    await db.executemany("insert into private.command values ($1, $2, $3) on conflict do nothing", reused)
+    return said

@@ -1,0 +1,138 @@
+"""Every record of every topic, delivered again after a whole cycle: nothing takes effect twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from deploy.demo.calls import People, until
+from deploy.demo.cohort import load
+from deploy.demo.receiver import Receiver
+from deploy.demo.steps import Cycle
+from deploy.embedded import Stack
+from schemas.charter import Charter
+from schemas.topics import COMMANDS, EVENT_TOPICS
+from services.chassis.service import Service
+from services.chassis.webhooks import new_secret
+from services.origin import Origin
+from tests.e2e.conftest import PROGRAMS, ROOT
+
+TOPICS = [*(topic.name for topic in EVENT_TOPICS.values()), COMMANDS.name]
+
+
+@pytest.fixture
+async def played() -> AsyncIterator[tuple[Origin, Receiver]]:
+    """The small second program, played to its end in this process."""
+    text = (PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8")
+    cohort = load(PROGRAMS / "servicio-claro-2025.json")
+    with TemporaryDirectory(prefix="cec-tests-") as folder:
+        var = Path(folder)
+        var.chmod(0o755)
+        overrides = {"var": var, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.2}
+        overrides["webhooks_allow_loopback"] = True
+        secret = new_secret()
+        async with (
+            Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack,
+            Origin(overrides, kafka_bootstrap=stack.kafka_bootstrap, postgres_dsn=stack.postgres_dsn) as origin,
+            People(origin.url, origin.issuer) as people,
+            Receiver(var / "notices.jsonl", secret) as receiver,
+            Cycle(cohort, Charter.parse(text), text, people, origin, lambda _: None) as cycle,
+        ):
+            await cycle.open()
+            await cycle.subscribe(receiver.url, secret)
+            await cycle.apply()
+            await cycle.enrol()
+            await cycle.close()
+            await cycle.review()
+            await cycle.decide()
+            await cycle.announce()
+            await cycle.run_out()
+            await cycle.await_notices(lambda: len(receiver.received()))
+            await cycle.exports()
+            yield origin, receiver
+
+
+async def test_a_whole_cycle_delivered_twice_more_changes_nothing(played: tuple[Origin, Receiver]) -> None:
+    origin, receiver = played
+    await settled(origin)
+    before = {service.name: await state(service) for service in origin.services}
+    notices = len(receiver.received())
+    assert before["ledger"]
+    for _ in range(2):
+        assert await deliver_again(origin.kafka_bootstrap) > 100
+        await settled(origin)
+    after = {service.name: await state(service) for service in origin.services}
+    for name, tables in before.items():
+        assert after[name] == tables, name
+    assert len(receiver.received()) == notices
+
+
+async def state(service: Service) -> dict[str, list[str]]:
+    """Every row of the projections, and of what was recorded and what waits."""
+    tables = await service.database.pool.fetch(
+        "select schemaname || '.' || tablename as name from pg_tables where schemaname = 'projection'"
+        " or (schemaname, tablename) in (('chassis', 'event_log'), ('chassis', 'parked'), ('chassis', 'mark'))"
+    )
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        rows = await service.database.pool.fetch(f"select t::text as row from {table['name']} t order by 1")  # noqa: S608  (names of our own tables)
+        found[table["name"]] = [row["row"] for row in rows]
+    return found
+
+
+async def deliver_again(bootstrap: str) -> int:
+    """Send a copy of every record that the topics hold; returns how many."""
+    copied = 0
+    consumer, producer = AIOKafkaConsumer(bootstrap_servers=bootstrap), AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    await producer.start()
+    try:
+        for topic in TOPICS:
+            partitions = [
+                TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or await _known(consumer, topic)
+            ]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            records: list[Any] = []
+            while any([await consumer.position(p) < ends[p] for p in partitions]):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+            for record in records:
+                await producer.send(topic, record.value, key=record.key)
+            copied += len(records)
+        await producer.flush()
+    finally:
+        await consumer.stop()
+        await producer.stop()
+    return copied
+
+
+async def _known(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.set_topics([topic])
+    found: set[int] = consumer.partitions_for_topic(topic)
+    return found
+
+
+async def settled(origin: Origin) -> None:
+    """Wait until every consumer has committed all that the topics hold."""
+
+    async def no_lag() -> bool:
+        for service in origin.services:
+            for consumer in service.consumers:
+                kafka = consumer.subscriber.consumer
+                assert kafka is not None
+                ends = await kafka.end_offsets(kafka.assignment())
+                for partition, end in ends.items():
+                    if end and (await kafka.committed(partition) or 0) < end:
+                        return False
+        return True
+
+    await until("every topic to be consumed", no_lag)
+    await asyncio.sleep(0.5)

@@ -1,0 +1,623 @@
+"""The ledger on the real parts: every event once, causes first, whatever order it comes in; what an export opens."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from schemas.applications import Answer, ApplicationSubmitted, Claims, Contact, Identity
+from schemas.canonical import canonical
+from schemas.charter import charter_digest
+from schemas.cycles import Account, CohortAnnounced, CycleDeadlineExtended, CycleOpened, LogOpened, MemberJoined
+from schemas.designations import DesignationExpired, DesignationGranted, Outcome
+from schemas.envelope import Event, Written, digest
+from schemas.exact import Ratio, SetDigest
+from schemas.notices import NoticeDelivered
+from schemas.reviews import Points, Remarks, Reviewer, ReviewerEnrolled, ReviewSubmitted
+from schemas.topics import topic_of
+from services.chassis.archive import unpack
+from services.chassis.clock import ProgramClock
+from services.chassis.ids import event_id, opaque_id
+from services.chassis.issuer import Issuer
+from services.chassis.service import Runtime, Service
+from services.chassis.settings import Settings
+from services.chassis.transparency import Checkpoint, VerifierKey, leaf_hash, open_note, root
+from services.ledger.app import service as ledger
+from services.ledger.settings import LedgerSettings
+from tests.given import eventually, publish, written
+
+RuntimeMaker = Callable[[type[Settings]], Runtime]
+CHARTER = (Path(__file__).resolve().parents[2] / "deploy" / "programs" / "citizen-engaged-communities.toml").read_text()
+DAY = date(2011, 10, 17)
+
+
+@pytest.fixture
+def here(runtime: RuntimeMaker, tmp_path: Path) -> Runtime:
+    made = runtime(LedgerSettings)
+    return replace(made, settings=made.settings.model_copy(update={"var": tmp_path}))
+
+
+@pytest.fixture
+async def running(here: Runtime) -> AsyncIterator[Service]:
+    service = ledger(here)
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+async def web(running: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(running) as made:
+        yield made
+
+
+def client(service: Service) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=service.app), base_url="http://test")
+
+
+@dataclass
+class Cycle:
+    """A small cycle as its services would tell it: two applications, one of them designated."""
+
+    label: str = field(default_factory=opaque_id)
+    winner: str = field(default_factory=opaque_id)
+    loser: str = field(default_factory=opaque_id)
+    designation: str = field(default_factory=opaque_id)
+    events: list[Written] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        opened = self.tell(
+            CycleOpened(
+                cycle=self.label,
+                program="cec",
+                charter=CHARTER,
+                charter_sha256=charter_digest(CHARTER),
+                deadline=datetime(2011, 9, 1, tzinfo=UTC),
+                assignment_commitment="0" * 64,
+            )
+        )
+        cause = opened
+        for application, name in ((self.winner, "Winnerton"), (self.loser, "Loserville")):
+            cause = self.tell(
+                ApplicationSubmitted(
+                    cycle=self.label,
+                    application=application,
+                    version=1,
+                    identity=identity(name),
+                    claims=Claims(facts={"portal": True}, assumed=[], metrics=[]),
+                    answers={"crm": Answer(statement=f"{name} answers")},
+                    contact=Contact(official="An Official", title="CIO", email=f"cio@{name.lower()}.example"),
+                ),
+                cause=opened,
+            )
+            for _ in range(3):
+                cause = self.tell(
+                    ReviewSubmitted(
+                        cycle=self.label,
+                        application=application,
+                        review=opaque_id(),
+                        version=1,
+                        via="http",
+                        scores=Points(points={"crm": 3}, recommendation=True),
+                        private=Remarks(reviewer="r", rationales={}, comment=f"about {name}", command_sha256="0" * 64),
+                    ),
+                    cause=cause,
+                )
+        granted = self.tell(
+            DesignationGranted(
+                cycle=self.label,
+                designation=self.designation,
+                application=self.winner,
+                decided=cause,
+                starts_on=DAY,
+                ends_on=date(2013, 10, 17),
+                identity=identity("Winnerton"),
+                scores=Outcome(level="designated", total=Ratio.of(1), unmet=[]),
+            ),
+            cause=cause,
+        )
+        announced = self.tell(
+            CohortAnnounced(
+                cycle=self.label,
+                announced_on=DAY,
+                designations=SetDigest.of([self.designation]),
+                highlights=[],
+                narrative=[],
+            ),
+            cause=granted,
+        )
+        self.tell(
+            DesignationExpired(cycle=self.label, designation=self.designation, ended_on=date(2013, 10, 17)),
+            cause=announced,
+        )
+
+    def tell(self, event: Event, *, cause: str | None = None) -> str:
+        key = event.source() + event.subject
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.events.append(written(event, self.counts[key], cause=cause))
+        return self.events[-1].header.id
+
+    def of(self, model: type[Event]) -> list[Written]:
+        return [event for event in self.events if event.header.type == model.TYPE]
+
+    def without(self, model: type[Event]) -> list[Written]:
+        return [event for event in self.events if event.header.type != model.TYPE]
+
+
+def identity(name: str) -> Identity:
+    return Identity(
+        government=name.lower(),
+        name=name,
+        state="Ohio",
+        kind="city",
+        population=50_000,
+        population_source="2010 census",
+        website=f"https://{name.lower()}.example",
+        tier="small",
+    )
+
+
+async def send(kafka: AIOKafkaProducer, events: list[Written]) -> None:
+    for event in events:
+        await kafka.send(topic_of(event.header.type), event.record, key=event.header.subject.encode())
+    await kafka.flush()
+
+
+async def entries(service: Service, log: str) -> list[Any]:
+    return list(await service.database.pool.fetch("select * from ledger.entry where log = $1 order by index", log))
+
+
+async def logged(service: Service, log: str, size: int) -> list[Any]:
+    async def grown() -> bool:
+        return len(await entries(service, log)) >= size
+
+    await eventually(grown)
+    return await entries(service, log)
+
+
+async def held(service: Service, log: str) -> int:
+    return int(await service.database.pool.fetchval("select count(*) from projection.held where log = $1", log))
+
+
+async def alarms(service: Service, log: str) -> list[str]:
+    rows = await service.database.pool.fetch("select kind from projection.alarm where log = $1", log)
+    return [row["kind"] for row in rows]
+
+
+def assert_whole(rows: list[Any], cycle: Cycle) -> None:
+    """Everything once, gap-free, causes first, opened by the ledger and then by intake, leaf bytes as sealed."""
+    assert [row["index"] for row in rows] == list(range(len(cycle.events) + 1))
+    assert [row["type"] for row in rows[:2]] == [LogOpened.TYPE, CycleOpened.TYPE]
+    sealed = {event.header.id: event.leaf for event in cycle.events}
+    assert {row["id"]: row["leaf"] for row in rows[1:]} == sealed
+    place = {row["id"]: row["index"] for row in rows}
+    turns: dict[tuple[str, str], int] = {}
+    for row in rows:
+        leaf = orjson.loads(row["leaf"])
+        turn = (leaf["source"], leaf["subject"])
+        turns[turn] = turns.get(turn, 0) + 1
+        assert leaf["sequence"] == turns[turn]
+        assert place.get(leaf.get("causationid"), -1) < row["index"]
+
+
+async def test_events_in_any_order_and_twice_make_one_whole_log(running: Service, kafka: AIOKafkaProducer) -> None:
+    cycles = [Cycle() for _ in range(5)]
+    delivery = [event for cycle in cycles for event in cycle.events] * 2
+    random.Random(2011).shuffle(delivery)  # noqa: S311  (a sample)
+    await send(kafka, delivery)
+    for cycle in cycles:
+        assert_whole(await logged(running, cycle.label, len(cycle.events) + 1), cycle)
+    await send(kafka, cycles[0].events)
+    marker = Cycle()
+    await send(kafka, marker.events)
+    await logged(running, marker.label, len(marker.events) + 1)
+    for cycle in cycles:
+        assert_whole(await entries(running, cycle.label), cycle)
+        assert await held(running, cycle.label) == 0
+        assert await alarms(running, cycle.label) == []
+
+
+async def test_the_tree_is_that_of_the_leaves(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    rows = await logged(running, cycle.label, len(cycle.events) + 1)
+    hashes = [leaf_hash(row["leaf"]) for row in rows]
+    assert hashes == [row["leaf_hash"] for row in rows]
+    shown = (await web.get(f"/v1/logs/{cycle.label}")).json()
+    first = orjson.loads(rows[0]["leaf"])["data"]
+    assert shown == {
+        "log": cycle.label,
+        "origin": f"127.0.0.1:8311/cycles/{cycle.label}",
+        "verifier_key": first["verifier_key"],
+        "size": len(rows),
+        "root": root(hashes).hex(),
+        "held": 0,
+        "overdue": 0,
+    }
+    assert shown in (await web.get("/v1/logs")).json()
+    note = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    assert note.headers["content-type"] == "text/plain; charset=utf-8"
+    stated = Checkpoint.parse(open_note(note.content, [VerifierKey.parse(first["verifier_key"])]))
+    assert stated == Checkpoint(first["origin"], len(rows), root(hashes))
+
+
+async def test_an_applications_events_wait_for_their_cycle_and_are_seen_to_wait(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    early = cycle.without(CycleOpened)
+    await send(kafka, early)
+
+    async def all_held() -> bool:
+        return await held(running, cycle.label) == len(early)
+
+    await eventually(all_held)
+    shown = (await web.get(f"/v1/logs/{cycle.label}")).json()
+    assert (shown["size"], shown["origin"], shown["held"], shown["overdue"]) == (0, None, len(early), 0)
+    assert (await web.get(f"/v1/logs/{cycle.label}/checkpoint")).status_code == 404
+    await running.database.pool.execute(
+        "update projection.held set held_at = held_at - interval '61 seconds' where log = $1", cycle.label
+    )
+
+    async def overdue() -> bool:
+        return bool((await web.get(f"/v1/logs/{cycle.label}")).json()["overdue"] == len(early))
+
+    await eventually(overdue)
+    await send(kafka, cycle.of(CycleOpened))
+    assert_whole(await logged(running, cycle.label, len(cycle.events) + 1), cycle)
+    assert await held(running, cycle.label) == 0
+
+
+async def test_what_belongs_to_no_public_log_goes_to_the_programs(running: Service, kafka: AIOKafkaProducer) -> None:
+    cycle, government, subscription = Cycle(), opaque_id(), opaque_id()
+    await send(kafka, cycle.events)
+    enrolled = await publish(
+        kafka, ReviewerEnrolled(cycle=cycle.label, reviewer=opaque_id(), private=Reviewer(states=["Ohio"])), 1
+    )
+    joined = await publish(
+        kafka,
+        MemberJoined(government=government, person="p", role="lead", private=Account(issuer="i", subject_claim="s")),
+        1,
+    )
+    announced = cycle.of(CohortAnnounced)[0].header.id
+    told = await publish(
+        kafka,
+        NoticeDelivered(subscription=subscription, notice="n", event=announced, attempts=1),
+        1,
+        cause=announced,
+    )
+    wanted = {event.header.id for event in (enrolled, joined, told)}
+
+    async def all_there() -> bool:
+        return wanted <= {row["id"] for row in await entries(running, "program")}
+
+    await eventually(all_there)
+    assert (await entries(running, "program"))[0]["type"] == LogOpened.TYPE
+    assert not wanted & {row["id"] for row in await entries(running, cycle.label)}
+
+
+async def test_contradictions_are_alarms_and_change_nothing(running: Service, kafka: AIOKafkaProducer) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    before = await logged(running, cycle.label, len(cycle.events) + 1)
+    first = cycle.of(ApplicationSubmitted)[0]
+    body = orjson.loads(first.record)
+    other_bytes = canonical({**body, "time": "2011-01-01T00:00:00.000Z"})
+    other_id = canonical({**body, "id": event_id()})
+    topic, key = topic_of(first.header.type), first.header.subject.encode()
+    for record in (other_bytes, other_id, other_bytes):
+        await kafka.send_and_wait(topic, record, key=key)
+    foreign = LogOpened(log=opaque_id(), cycle=cycle.label, origin="evil.example", verifier_key="key")
+    await publish(kafka, foreign, 1)
+
+    async def all_raised() -> bool:
+        return len(await alarms(running, cycle.label)) >= 3
+
+    await eventually(all_raised)
+    raised = sorted(await alarms(running, cycle.label))
+    assert raised == ["not written by the ledger", "same id, other bytes", "same sequence, other id"]
+    assert await entries(running, cycle.label) == before
+
+
+async def test_an_event_that_contradicts_one_that_is_held_is_an_alarm(
+    running: Service, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    early = cycle.of(ApplicationSubmitted)[0]
+    topic, key = topic_of(early.header.type), early.header.subject.encode()
+    forged = canonical({**orjson.loads(early.record), "time": "2011-01-01T00:00:00.000Z"})
+    for record in (early.record, forged):
+        await kafka.send_and_wait(topic, record, key=key)
+
+    async def raised() -> bool:
+        return await alarms(running, cycle.label) == ["same id, other bytes"]
+
+    await eventually(raised)
+    await send(kafka, cycle.events)
+    assert_whole(await logged(running, cycle.label, len(cycle.events) + 1), cycle)
+
+
+def _unsealed(record: bytes) -> bytes:
+    body = orjson.loads(record)
+    body["data"]["disclosures"]["identity"] = body["data"]["disclosures"]["claims"]
+    return orjson.dumps(body)
+
+
+def _with(**changes: object) -> Callable[[bytes], bytes]:
+    return lambda record: orjson.dumps({**orjson.loads(record), **changes})
+
+
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "cut off": lambda record: record[:-1],
+    "not an object": lambda _: b"[]",
+    "an opening of another block": _unsealed,
+    "nothing sealed": _with(data={"disclosures": {}}),
+    "a disclosure that is no text": _with(data={"sealed": {"identity": digest("x")}, "disclosures": {"identity": 1}}),
+    "a fraction": _with(data={"sealed": {}, "share": 0.5}),
+    "a leaf too large": _with(data={"sealed": {}, "text": "x" * 60_000}),
+    "another service's source": _with(source="/awards"),
+    "another service's type": _with(type="awards.cohort.announced.v1"),
+    "a sequence beyond every integer": _with(sequence=2**63),
+    "a cycle that no text can hold": _with(cycleid="\0"),
+    "nested beyond reason": lambda record: record.replace(b'"attested":true', b'"a":' + b"[" * 900 + b"]" * 900),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_a_broken_record_is_kept_with_its_reason_and_the_next_ones_are_logged(
+    running: Service, kafka: AIOKafkaProducer, fault: str
+) -> None:
+    cycle = Cycle()
+    good = cycle.of(ApplicationSubmitted)[0]
+    value = BROKEN[fault](good.record)
+    await kafka.send_and_wait(
+        topic_of(good.header.type), value, key=good.header.subject.encode(), headers=[("empty\0", None)]
+    )
+    await send(kafka, cycle.events)
+    assert_whole(await logged(running, cycle.label, len(cycle.events) + 1), cycle)
+    kept = await running.database.pool.fetch("select kind, reason from chassis.parked where record = $1", value)
+    assert [row["kind"] for row in kept] == ["poison"]
+    assert kept[0]["reason"]
+
+
+async def test_a_restart_continues_where_it_stopped(here: Runtime, kafka: AIOKafkaProducer) -> None:
+    cycle = Cycle()
+    half = len(cycle.events) // 2
+    first = ledger(here)
+    await first.start()
+    await send(kafka, cycle.events[:half])
+    before = await logged(first, cycle.label, half + 1)
+    await first.stop()
+    await send(kafka, cycle.events)
+    second = ledger(here)
+    await second.start()
+    try:
+        rows = await logged(second, cycle.label, len(cycle.events) + 1)
+        assert rows[: half + 1] == before
+        assert_whole(rows, cycle)
+        opened = [row["type"] for row in await entries(second, "program")].count(LogOpened.TYPE)
+        assert opened == 1
+        state = await second.database.pool.fetchrow("select size, root from ledger.log where log = $1", cycle.label)
+        assert state is not None
+        assert tuple(state) == (len(rows), root(row["leaf_hash"] for row in rows))
+    finally:
+        await second.stop()
+
+
+async def test_it_does_not_start_with_another_key(here: Runtime, tmp_path: Path) -> None:
+    first = ledger(here)
+    await first.start()
+    await first.stop()
+    key = tmp_path / "keys" / "log.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    second = ledger(here)
+    with pytest.raises(RuntimeError, match="put that key back"):
+        await second.start()
+    await second.database.close()
+
+
+@pytest.mark.parametrize("table", ["ledger.entry", "ledger.checkpoint"])
+async def test_what_is_logged_or_signed_cannot_be_changed(running: Service, table: str) -> None:
+    async with client(running) as web:
+        assert (await web.get("/v1/logs/program/checkpoint")).status_code == 200
+    for change in ("update {} set log = 'x'", "delete from {}", "truncate {}"):
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            await running.database.pool.execute(change.format(table))
+
+
+async def test_a_size_is_signed_once_and_at_most_one_size_a_second(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events[:2])
+    await logged(running, cycle.label, 3)
+    first = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    await send(kafka, cycle.events[2:])
+    await logged(running, cycle.label, len(cycle.events) + 1)
+    notes = {(await web.get(f"/v1/logs/{cycle.label}/checkpoint")).content for _ in range(5)}
+    assert len(notes | {first.content}) <= 2
+
+    async def caught_up() -> bool:
+        note = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+        return note.text.split("\n")[1] == str(len(cycle.events) + 1)
+
+    await eventually(caught_up)
+    signed = await running.database.pool.fetch("select size from ledger.checkpoint where log = $1", cycle.label)
+    assert [row["size"] for row in signed] == [3, len(cycle.events) + 1]
+
+
+class Export:
+    """An export, read by its paths."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.files = unpack(raw)
+
+    @cached_property
+    def leaves(self) -> list[bytes]:
+        return self.files["events.ndjson"].splitlines()
+
+    @cached_property
+    def openings(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.files["openings.ndjson"].splitlines()]
+
+    def text(self) -> str:
+        """All that the openings say."""
+        raw = [opening["disclosure"] for opening in self.openings]
+        return " ".join(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode() for text in raw)
+
+
+async def test_the_public_export_opens_designees_as_the_charter_says_and_nobody_else(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    rows = await logged(running, cycle.label, len(cycle.events) + 1)
+    answer = await web.get(f"/v1/cycles/{cycle.label}/export")
+    assert answer.headers["content-type"] == "application/zip"
+    export = Export(answer.content)
+    assert export.files["audience"] == b"public\n"
+    assert export.files["charter.toml"] == CHARTER.encode()
+    assert export.leaves == [row["leaf"] for row in rows]
+    assert export.files["VERIFY.md"].startswith(b"# ")
+    key = VerifierKey.parse(export.files["keys/log.vkey"].decode().strip())
+    stated = Checkpoint.parse(open_note(export.files["checkpoint"], [key]))
+    assert (stated.size, stated.root) == (len(rows), root(map(leaf_hash, export.leaves)))
+    assert export.files[f"checkpoints/{len(rows)}"] == export.files["checkpoint"]
+    places = [(opening["index"], opening["block"]) for opening in export.openings]
+    assert places == sorted(places)
+    subjects = set()
+    for opening in export.openings:
+        leaf = orjson.loads(export.leaves[opening["index"]])
+        assert leaf["id"] == opening["event"]
+        assert leaf["data"]["sealed"][opening["block"]] == digest(opening["disclosure"])
+        subjects.add(leaf["subject"])
+    assert subjects == {cycle.winner, cycle.designation}
+    assert sorted({block for _, block in places}) == ["claims", "identity", "scores"]
+    # The application's identity and claims, three reviews' scores, the designation's identity and scores.
+    assert len(places) == 7
+    assert "Winnerton" in export.text()
+    assert b"Winnerton" not in answer.content.replace(export.files["openings.ndjson"], b"")
+    for secret in ("Loserville", "loserville", "answers", "comment", "cio@"):
+        assert secret not in export.text()
+
+
+async def test_the_auditors_export_opens_everything_and_every_reading_is_noted(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    rows = await logged(running, cycle.label, len(cycle.events) + 1)
+    path = f"/v1/cycles/{cycle.label}/export?for=auditor"
+    assert (await web.get(path)).status_code == 401
+    for role in ("board", "program-admin", "applicant"):
+        refused = await web.get(path, headers={"Authorization": f"Bearer {issuer.token(role, 'someone')}"})
+        assert refused.status_code == 403
+    answer = await web.get(path, headers={"Authorization": f"Bearer {issuer.token('auditor', 'auditor-1')}"})
+    export = Export(answer.content)
+    assert export.files["audience"] == b"auditor\n"
+    sealed = [len(orjson.loads(leaf)["data"]["sealed"]) for leaf in export.leaves]
+    assert len(export.openings) == sum(sealed) > 7
+    for said in ("Loserville", "about Winnerton", "cio@winnerton.example", "Loserville answers"):
+        assert said in export.text()
+    read = await running.database.pool.fetch("select * from private.read_log where log = $1", cycle.label)
+    assert [(row["subject"], row["what"], row["size"]) for row in read] == [("auditor-1", "export", len(rows))]
+    assert read[0]["read_at"] <= datetime.now(UTC)
+
+
+async def test_two_exports_of_one_size_are_the_same_bytes(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events[:-1])
+    await logged(running, cycle.label, len(cycle.events))
+    path = f"/v1/cycles/{cycle.label}/export"
+    first = await web.get(path)
+    await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    assert (await web.get(path)).content == first.content
+    await send(kafka, cycle.events[-1:])
+    await logged(running, cycle.label, len(cycle.events) + 1)
+    later = Export((await web.get(path)).content)
+    assert later.files[f"checkpoints/{len(cycle.events)}"] == Export(first.content).files["checkpoint"]
+    assert later.leaves[:-1] == Export(first.content).leaves
+
+
+async def test_nothing_is_public_before_the_announcement_and_its_whole_cohort_are_logged(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    path = f"/v1/cycles/{cycle.label}/export"
+    assert (await web.get(path)).status_code == 404
+    second = DesignationGranted(
+        cycle=cycle.label,
+        designation=opaque_id(),
+        application=cycle.loser,
+        decided="d",
+        starts_on=DAY,
+        ends_on=date(2013, 10, 17),
+        identity=identity("Loserville"),
+        scores=Outcome(level="designated", total=Ratio.of(1), unmet=[]),
+    )
+    cohort = CohortAnnounced(
+        cycle=cycle.label,
+        announced_on=DAY,
+        designations=SetDigest.of([cycle.designation, second.designation]),
+        highlights=[],
+        narrative=[],
+    )
+    whole = [e for e in cycle.events if e.header.type not in {CohortAnnounced.TYPE, DesignationExpired.TYPE}]
+    await send(kafka, whole)
+    await logged(running, cycle.label, len(whole) + 1)
+    refused = await web.get(path)
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:cec:problem:not-announced")
+    audit = await web.get(
+        path, params={"for": "auditor"}, headers={"Authorization": f"Bearer {issuer.token('auditor', 'a')}"}
+    )
+    assert audit.status_code == 200
+    await publish(kafka, cohort, 1)
+    await logged(running, cycle.label, len(whole) + 2)
+    assert (await web.get(path)).json()["type"] == "urn:cec:problem:not-announced"
+    await publish(kafka, second, 1)
+    await logged(running, cycle.label, len(whole) + 3)
+    assert (await web.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("audience", ["applicant", "everyone", ""])
+async def test_other_audiences_are_not_offered(web: httpx.AsyncClient, audience: str) -> None:
+    assert (await web.get("/v1/cycles/any/export", params={"for": audience})).status_code == 422
+
+
+async def test_the_programs_log_has_no_export(web: httpx.AsyncClient) -> None:
+    assert (await web.get("/v1/cycles/program/export")).status_code == 404
+    shown = (await web.get("/v1/logs/program")).json()
+    assert shown["origin"] == "127.0.0.1:8311/program"
+
+
+async def test_a_label_is_encoded_where_it_names_a_key(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, clock: ProgramClock
+) -> None:
+    label = f"Ciclo 1+2 ü {opaque_id()}"
+    opened = orjson.loads(Cycle().events[0].record)
+    record = canonical({**opened, "id": event_id(), "subject": label, "cycleid": label})
+    await kafka.send_and_wait(topic_of(CycleOpened.TYPE), record, key=label.encode())
+    await publish(kafka, CycleDeadlineExtended(cycle=label, deadline=clock.now(), reason="flood"), 2)
+    await logged(running, label, 3)
+    shown = (await web.get(f"/v1/logs/{label}")).json()
+    assert shown["origin"].startswith("127.0.0.1:8311/cycles/Ciclo%201%2B2%20%C3%BC%20")
+    note = (await web.get(f"/v1/logs/{label}/checkpoint")).content
+    assert Checkpoint.parse(open_note(note, [VerifierKey.parse(shown["verifier_key"])])).size == 3
