@@ -26,7 +26,8 @@ class Identity(Value):
     population_source: str
     website: str
     tier: str
-    """The charter's tier that the population falls into. It groups the announcement and never moves the bar."""
+    """The charter's tier that the population falls into. It groups the announcement and never moves the bar.
+    Empty where the charter has no tiers."""
 
 
 class Metric(Value):
@@ -48,7 +49,8 @@ class Claims(Value):
 
     facts: dict[str, FactValue]
     assumed: list[str]
-    """Ids of the facts (or "website") that nobody has verified: shown with that label wherever a person sees them."""
+    """Ids of the facts (or "website", "population") that nobody has verified: shown with that label wherever a person
+    sees them."""
     metrics: list[Metric]
 
 

@@ -20,7 +20,7 @@ from schemas.charter import Area, Charter
 from schemas.exact import SAFE_INTEGER, Quantity
 from services.chassis.refusal import RefusedError, Violation, pointer
 
-SIZE_LIMIT = 600_000
+SIZE_LIMIT = 540_000
 """Bytes of a draft's canonical JSON: as base64 they fit a record of at most 900,000, whatever the charter asks."""
 
 PROFILE = frozenset({"website", "population"})

@@ -41,7 +41,7 @@ class Given(BaseModel):
 class NewCycle(Given):
     """A cycle to open; `charter` is a charter file's text."""
 
-    label: str
+    label: Annotated[str, Field(max_length=200)]
     charter: str
     deadline: Deadline
     demonstration: bool = False

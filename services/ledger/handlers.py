@@ -74,9 +74,8 @@ class LedgerInbox:
             return
         placed = await _placed(tx, [incoming.arrival for incoming in fresh.values()])
         await store.hold(tx.db, [incoming for name, incoming in fresh.items() if name not in placed])
-        records = await store.release(tx.db, [name for name in placed if name not in fresh])
-        released = [_sealed(parse(record), record) for record in records]
-        ready = fresh | {incoming.arrival.id: incoming for incoming in released}
+        released = await store.release(tx.db, [name for name in placed if name not in fresh])
+        ready = fresh | {incoming.arrival.id: incoming for incoming in map(_read_again, released)}
         await self._append(tx, [ready[name] for name in placed])
 
     async def _append(self, tx: Tx, placed: list[Incoming]) -> None:
@@ -132,6 +131,10 @@ def _sealed(envelope: Envelope, record: bytes) -> Incoming:
         log=log_of(envelope.type, envelope.cycleid),
     )
     return Incoming(arrival, leaf, leaf_hash(leaf), openings, record)
+
+
+def _read_again(record: bytes) -> Incoming:
+    return _sealed(parse(record), record)
 
 
 def _own(written: Written, name: str) -> Incoming:

@@ -113,6 +113,7 @@ async def met(db: Connection, needs: Collection[Need]) -> set[Need]:
 
 async def waiting_behind(db: Connection, placed: Sequence[Arrival]) -> list[Arrival]:
     """What is held and may have waited for one of `placed`, in the order in which it came."""
+    aggregates = list({(a.source, a.subject) for a in placed})
     rows = await db.fetch(
         """
         with found as (
@@ -126,8 +127,8 @@ async def waiting_behind(db: Connection, placed: Sequence[Arrival]) -> list[Arri
         select id, type, source, subject, sequence, cause, log from projection.held join found using (position)
         order by position
         """,
-        [a.source for a in placed],
-        [a.subject for a in placed],
+        [source for source, _ in aggregates],
+        [subject for _, subject in aggregates],
         [a.id for a in placed],
         [a.log for a in placed if a.opens_log],
     )

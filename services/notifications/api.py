@@ -25,7 +25,7 @@ Cursor = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 
 
 class NewSubscription(BaseModel):
-    """Where notices shall go, signed with `secret`: `whsec_…` (base64 of 24 to 64 bytes), `whsk_…`, or one made here."""
+    """Where notices shall go, signed with `secret`: `whsec_…` (base64 of 24 to 64 bytes), `whsk_…`, or a new one."""
 
     model_config = ConfigDict(extra="forbid")
 

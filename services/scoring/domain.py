@@ -42,7 +42,7 @@ LEEWAY_SECONDS = 30
 """By how much a sender's clock may differ from the broker's."""
 VALID_SECONDS = 3_600
 """How long a signed command may stay valid."""
-REMARKS_LIMIT = 400_000
+REMARKS_LIMIT = 300_000
 """Bytes of a review's remarks as JSON: their event carries them in base64 and holds 900,000."""
 VIOLATIONS_SHOWN = 20
 
@@ -154,9 +154,9 @@ def assign_reviewers(
     if cycle.closing is None:
         raise ValueError(f"cycle {cycle.name} is not closed")
     scoring, same_state = cycle.charter.scoring, cycle.charter.conflicts.same_state
-    home = {reviewer: {state.casefold() for state in states} for reviewer, states in reviewers.items()}
+    theirs = {reviewer: {_place(state) for state in states} for reviewer, states in reviewers.items()}
     candidates = {
-        application: [name for name, barred in home.items() if not (same_state and state.strip().casefold() in barred)]
+        application: [name for name, places in theirs.items() if not (same_state and _place(state) in places)]
         for application, state in applications.items()
     }
     panels = assign(
@@ -170,6 +170,11 @@ def assign_reviewers(
         for application, panel in sorted(panels.items())
         for reviewer in panel
     ]
+
+
+def _place(state: str) -> str:
+    """What is compared: a conflict must not hide behind a capital letter or a space."""
+    return state.strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,10 @@ def test_the_announcement_agrees_with_the_page_itself_where_it_is_at_hand(shippe
     if not PAGE.exists():
         assert HEADING in shipped.text()
         return
-    page = flat(PAGE.read_text(encoding="utf-8"))
+    page = re.sub(r"\s", "", PAGE.read_text(encoding="utf-8"))  # it also breaks lines after hyphens
     names = [name for group in TIERS.values() for name in group]
     for part in (HEADING, *TIERS, *names, *ALL_TEN, *IN_ADDITION, EDITOR):
-        assert part in page
+        assert re.sub(r"\s", "", part) in page
         assert part in flat(shipped.text())
 
 

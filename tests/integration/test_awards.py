@@ -460,7 +460,7 @@ async def test_any_order_of_arrival_and_every_duplicate_gives_the_same_decisions
         if seed == 0:  # scores first, the cycle's opening last
             records = [*reversed(story.records), *story.records]
         else:
-            random.Random(seed).shuffle(records)  # noqa: S311  (an order to be repeated)
+            random.Random(seed).shuffle(records)
         await story.publish(kafka, records)
         await board.proposed(story)
         answer = (await board.get(f"/v1/cycles/{story.cycle}/decisions")).json()

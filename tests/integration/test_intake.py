@@ -209,6 +209,7 @@ async def test_a_cycle_that_cannot_be_is_refused(intake: Intake) -> None:
         ({"deadline": "9999-12-31T23:59:59-23:00"}, "invalid-request"),
         ({"label": "program"}, "label"),
         ({"label": "../x"}, "label"),
+        ({"label": "x" * 10_000}, "invalid-request"),
         ({"seats": 3}, "invalid-request"),
     ):
         refused(await intake.admin("POST", "/cycles", {**good, **change}), 422, rule)
@@ -587,6 +588,28 @@ async def test_what_comes_at_the_deadline_or_later_is_refused_and_told_the_deadl
     assert (await intake.closed(cycle))["submitted"] == SetDigest.of([application]).model_dump()
 
 
+class Steps:
+    """A clock that shows one instant after the other, and stays at the last."""
+
+    def __init__(self, *instants: datetime) -> None:
+        self._instants = list(instants)
+
+    def now(self) -> datetime:
+        return self._instants.pop(0) if len(self._instants) > 1 else self._instants[0]
+
+
+async def test_a_submission_that_starts_in_time_and_would_be_dated_at_the_deadline_is_refused(intake: Intake) -> None:
+    cycle, lead = await intake.cycle(hours=2), intake.applicant()
+    application = await intake.draft(cycle, lead)
+    deadline = datetime.fromisoformat((await lead("GET", f"/cycles/{cycle}")).json()["deadline"])
+    intake.service.database.clock = Steps(deadline - timedelta(milliseconds=1), deadline)
+    path = f"/applications/{application}/submit"
+    refused(await lead("POST", path, {"attest": True}), 409, "deadline-passed")
+    assert await intake.events(application) == []
+    intake.service.database.clock = Steps(deadline - timedelta(milliseconds=1))
+    assert (await lead("POST", path, {"attest": True})).json()["submitted_at"] < rfc3339(deadline)
+
+
 async def test_a_withdrawn_application_stays_out(intake: Intake) -> None:
     cycle, lead = await intake.cycle(), intake.applicant()
     application = await intake.draft(cycle, lead)
@@ -628,6 +651,12 @@ async def test_after_any_commands_the_close_states_what_stands(intake: Intake, s
         if (events := await intake.events(application)) and events[-1][0] == ApplicationSubmitted.TYPE
     ]
     assert (await intake.closed(cycle))["submitted"] == SetDigest.of(standing).model_dump()
+
+
+async def test_the_api_describes_itself(intake: Intake) -> None:
+    described = (await intake.client.get("/v1/openapi.json")).json()
+    assert "/v1/applications/{application}/submit" in described["paths"]
+    assert described["components"]["schemas"]["NewCycle"]["properties"]["deadline"]["format"] == "date-time"
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import random
+import tomllib
+import zipfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ import httpx
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.applications import Answer, ApplicationSubmitted, Claims, Contact, Identity
 from schemas.canonical import canonical
@@ -216,7 +223,7 @@ def assert_whole(rows: list[Any], cycle: Cycle) -> None:
 async def test_events_in_any_order_and_twice_make_one_whole_log(running: Service, kafka: AIOKafkaProducer) -> None:
     cycles = [Cycle() for _ in range(5)]
     delivery = [event for cycle in cycles for event in cycle.events] * 2
-    random.Random(2011).shuffle(delivery)  # noqa: S311  (a sample)
+    random.Random(2011).shuffle(delivery)
     await send(kafka, delivery)
     for cycle in cycles:
         assert_whole(await logged(running, cycle.label, len(cycle.events) + 1), cycle)
@@ -228,6 +235,29 @@ async def test_events_in_any_order_and_twice_make_one_whole_log(running: Service
         assert_whole(await entries(running, cycle.label), cycle)
         assert await held(running, cycle.label) == 0
         assert await alarms(running, cycle.label) == []
+
+
+async def test_two_processes_share_the_work_and_make_one_log(here: Runtime, kafka: AIOKafkaProducer) -> None:
+    both = [ledger(here), ledger(here)]
+    for service in both:
+        await service.start()
+    try:
+
+        async def sharing() -> bool:
+            shares = [service.consumers[0].subscriber.consumer.assignment() for service in both]  # type: ignore[union-attr]
+            return all(shares) and not shares[0] & shares[1]
+
+        await eventually(sharing)
+        cycles = [Cycle() for _ in range(20)]
+        delivery = [event for cycle in cycles for event in cycle.events]
+        random.Random(311).shuffle(delivery)
+        await send(kafka, delivery)
+        for cycle in cycles:
+            assert_whole(await logged(both[0], cycle.label, len(cycle.events) + 1), cycle)
+            assert await alarms(both[0], cycle.label) == []
+    finally:
+        for service in both:
+            await service.stop()
 
 
 async def test_the_tree_is_that_of_the_leaves(
@@ -515,6 +545,93 @@ async def test_the_public_export_opens_designees_as_the_charter_says_and_nobody_
     assert b"Winnerton" not in answer.content.replace(export.files["openings.ndjson"], b"")
     for secret in ("Loserville", "loserville", "answers", "comment", "cio@"):
         assert secret not in export.text()
+
+
+def steps_1_to_16(raw: bytes) -> dict[tuple[int, str], Any]:
+    """`VERIFY.md` as somebody would program it who has nothing of this project; returns what is opened."""
+    files = _files(raw)
+    manifest = json.loads(files.pop("manifest.json"))["files"]
+    assert manifest == {name: sha256(content).hexdigest() for name, content in files.items()}
+    name, key_id, key = files["keys/log.vkey"].decode().rstrip("\n").split("+", 2)
+    public = base64.b64decode(key)
+    assert public[:1] == b"\x01"
+    assert key_id == sha256(name.encode() + b"\n" + public).hexdigest()[:8]
+    lines = files["events.ndjson"].split(b"\n")[:-1]
+    hashes = [sha256(b"\0" + line).digest() for line in lines]
+    for path, note in files.items():
+        if path.startswith("checkpoint"):
+            text, _, signature = note.rpartition(b"\n\n")
+            dash, signer, encoded = signature.decode().rstrip("\n").split(" ")
+            signed = base64.b64decode(encoded)
+            assert (dash, signer, signed[:4].hex()) == ("—", name, key_id)
+            Ed25519PublicKey.from_public_bytes(public[1:]).verify(signed[4:], text + b"\n")
+            origin, size, head = text.decode().split("\n")
+            assert origin == name
+            assert path in {"checkpoint", f"checkpoints/{size}"}
+            assert base64.b64decode(head) == _root(hashes[: int(size)])
+    assert files["checkpoint"].split(b"\n")[1] == str(len(lines)).encode()
+    events = [json.loads(line) for line in lines]
+    sequence: Counter[tuple[str, str]] = Counter()
+    for event in events:
+        sequence[event["source"], event["subject"]] += 1
+        assert event["sequence"] == sequence[event["source"], event["subject"]]
+    assert events[0]["data"]["verifier_key"] == f"{name}+{key_id}+{key}"
+    assert events[1]["data"]["charter"].encode() == files["charter.toml"]
+    assert events[1]["data"]["charter_sha256"] == sha256(files["charter.toml"]).hexdigest()
+    opened, due = {}, set()
+    for row in map(json.loads, files["openings.ndjson"].split(b"\n")[:-1]):
+        event = events[row["index"]]
+        assert event["id"] == row["event"]
+        assert event["data"]["sealed"][row["block"]] == _url(sha256(row["disclosure"].encode()).digest())
+        _, block, value = json.loads(base64.urlsafe_b64decode(row["disclosure"] + "=="))
+        assert block == row["block"]
+        opened[row["index"], block] = value
+    granted = [event for event in events if event["type"] == "awards.designation.granted.v1"]
+    designated = {grant["subject"] for grant in granted} | {grant["data"]["application"] for grant in granted}
+    rule = tomllib.loads(files["charter.toml"].decode())["disclosure"]
+    for index, event in enumerate(events):
+        classes = rule["designated" if event["subject"] in designated else "not_designated"]
+        blocks = event["data"]["sealed"]
+        due |= {(index, b) for b in blocks if files["audience"] == b"auditor\n" or b.split("/")[0] in classes}
+    assert due == opened.keys()
+    return opened
+
+
+def _files(raw: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert archive.namelist() == sorted(set(archive.namelist()))
+        assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _root(hashes: list[bytes]) -> bytes:
+    if len(hashes) <= 1:
+        return hashes[0] if hashes else sha256().digest()
+    k = 1 << (len(hashes) - 1).bit_length() - 1
+    return sha256(b"\1" + _root(hashes[:k]) + _root(hashes[k:])).digest()
+
+
+def _url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+async def test_a_stranger_verifies_both_exports_by_the_steps_that_come_with_them(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events[:4])
+    await logged(running, cycle.label, 5)
+    await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    await send(kafka, cycle.events[4:])
+    await logged(running, cycle.label, len(cycle.events) + 1)
+    path = f"/v1/cycles/{cycle.label}/export"
+    public = steps_1_to_16((await web.get(path)).content)
+    who = {"Authorization": f"Bearer {issuer.token('auditor', 'auditor-1')}"}
+    audited = steps_1_to_16((await web.get(path, params={"for": "auditor"}, headers=who)).content)
+    assert len(public) == 7
+    assert public.items() <= audited.items()
+    names = {value["name"] for (_, block), value in audited.items() if block == "identity"}
+    assert names == {"Winnerton", "Loserville"}
 
 
 async def test_the_auditors_export_opens_everything_and_every_reading_is_noted(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
+from schemas.applications import Answer, ApplicationSubmitted, ApplicationWithdrawn
 from schemas.charter import charter_digest
 from schemas.cycles import Account, CycleClosed, CycleDeadlineExtended, CycleOpened, MemberJoined
 from schemas.envelope import Event
@@ -276,7 +276,7 @@ def test_criteria_of_other_kinds_and_charters_without_tiers_leave_empty_values_n
     event = domain.submit(cycle_of(SMALL), province, "a1", None, draft, attested=True, now=OPENS)
     assert event.identity is not None
     assert event.identity.tier == ""
-    assert event.blocks()["answers/mostrador"] == {"statement": "", "evidence": []}
+    assert Answer.model_validate(event.blocks()["answers/mostrador"]) == Answer()
 
 
 def test_an_amendment_is_the_next_version() -> None:
