@@ -79,13 +79,13 @@ async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callabl
 
     `ready` is called once the records that were there at the start are applied: no service starts in a wrong year.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    # From the earliest record by policy: a seek right after `assign` can lose against the client's own first look-up.
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         await consumer.start()
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
-        await consumer.seek_to_beginning(partition)
         if end == 0:
             ready()
         while True:

@@ -123,7 +123,9 @@ def test_whatever_lies_in_the_topic_is_only_unproven(value: bytes) -> None:
 
 @given(
     header=st.recursive(
-        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=6,
     )
 )
 def test_whatever_a_header_says_is_only_unproven(header: object) -> None:
