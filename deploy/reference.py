@@ -127,7 +127,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _message(model: type[Event]) -> dict[str, Any]:
-    """An event on the wire: the envelope, with its type fixed; `data` holds public fields and disclosures."""
+    """An event on the wire: the envelope with its type fixed; `data` is public fields and disclosures."""
     return {
         "name": model.TYPE,
         "title": model.__name__,

@@ -34,7 +34,7 @@ ELSEWHERE = ("Oregon", "Ohio", "Texas", "Utah", "Maine", "Iowa")
 
 
 class Cycle:
-    """One cycle being played. Call the steps in the order in which they stand here."""
+    """One cycle being played, step by step."""
 
     def __init__(
         self,
@@ -70,6 +70,22 @@ class Cycle:
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
         await self._kafka.stop()
+
+    async def to_the_decision(self, url: str, secret: str) -> None:
+        """Everything before the announcement; notices are to go to `url`, signed with `secret`."""
+        await self.open()
+        await self.subscribe(url, secret)
+        await self.apply()
+        await self.enrol()
+        await self.close()
+        await self.review()
+        await self.decide()
+
+    async def from_the_announcement(self, received: Callable[[], int]) -> None:
+        """The rest, until every notice has come; `received` counts those that did."""
+        await self.announce()
+        await self.run_out()
+        await self.await_notices(received)
 
     def _day(self, before: int, hour: int = 14) -> datetime:
         return datetime.combine(self._cohort.announced_on, time(hour), UTC) - timedelta(days=before)
@@ -263,7 +279,7 @@ class Cycle:
         answer = await self._board.get(path)
         self._designees = int(answer["granted"])
         made = answer["made"]
-        self._tell(f"{self._today()}: the board ratified {made} decisions, {self._designees} designations; none is public")
+        self._tell(f"{self._today()}: the board ratified {made} decisions; {self._designees} designated, nothing is public")
 
     async def announce(self) -> None:
         """The board announces, with the editor's sentences."""

@@ -112,7 +112,7 @@ with waiting as (
             and not exists (
                 select from private.delivery earlier
                 where earlier.subscription = d.subscription and earlier.subject = d.subject
-                    and earlier.state = 'pending' and false
+                    and earlier.state = 'pending' and earlier.position < d.position
             )
         order by d.due, d.position
         limit greatest(0, $6 - (

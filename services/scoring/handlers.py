@@ -47,7 +47,7 @@ async def enter_application(tx: Tx, event: ApplicationSubmitted, header: Header)
 
 
 @handlers.on(ApplicationWithdrawn)
-async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, header: Header) -> None:  # noqa: ARG001
+async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, header: Header) -> None:  # noqa: ARG001  (a handler gets the header)
     """It is not reviewed."""
     cycle = await _cycle(tx, event.cycle)
     withdraw(cycle, event)

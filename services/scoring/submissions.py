@@ -120,7 +120,7 @@ class Submissions:
             self._unsaid.clear()
             self._said_at = monotonic()
 
-    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:  # noqa: ARG002
+    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:  # noqa: ARG002  (as an inbox is called)
         """Leave a record that a fault of ours kept from being carried out; Kafka has it for seven days."""
         self._ignore("failed")
         log.error("command failed", partition=record.partition, offset=record.offset, error=repr(error))

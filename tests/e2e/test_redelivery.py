@@ -44,16 +44,8 @@ async def played() -> AsyncIterator[tuple[Origin, Receiver]]:
             Receiver(var / "notices.jsonl", secret) as receiver,
             Cycle(cohort, Charter.parse(text), text, people, origin, lambda _: None) as cycle,
         ):
-            await cycle.open()
-            await cycle.subscribe(receiver.url, secret)
-            await cycle.apply()
-            await cycle.enrol()
-            await cycle.close()
-            await cycle.review()
-            await cycle.decide()
-            await cycle.announce()
-            await cycle.run_out()
-            await cycle.await_notices(lambda: len(receiver.received()))
+            await cycle.to_the_decision(receiver.url, secret)
+            await cycle.from_the_announcement(lambda: len(receiver.received()))
             await cycle.exports()
             yield origin, receiver
 

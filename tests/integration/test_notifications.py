@@ -323,19 +323,21 @@ async def test_nothing_leaves_before_the_announcement_and_then_everything_at_onc
     for government in ("Arlington", "Boston", "Carmel"):
         await cohort.grant(government)
     late = await cohort.grant("Durham", send=False)
+    await cohort.renew("Boston")
     await cohort.announce()
 
-    async def announcement_waits() -> bool:
-        return await world.parked(cohort.cycle) == 1
+    async def all_wait() -> bool:
+        return [await world.parked(subject) for subject in (cohort.cycle, cohort.designations["Boston"])] == [1, 1]
 
-    await eventually(announcement_waits)
+    await eventually(all_wait)
     await asyncio.sleep(1)
     assert receiver.requests == []
     await cohort.publish(late)
-    await got(receiver, 5)
+    await got(receiver, 6)
     assert sorted(receiver.subjects("designation.granted")) == sorted(cohort.designations.values())
     assert receiver.subjects("cohort.announced") == [cohort.cycle]
-    assert await world.types(name) == ["subscription.confirmed", *["notice.delivered"] * 5]
+    assert receiver.subjects("renewal.due") == [cohort.designations["Boston"]]
+    assert await world.types(name) == ["subscription.confirmed", *["notice.delivered"] * 6]
 
 
 async def test_a_notice_is_the_event_signed_as_standard_webhooks_has_it(world: World, cohort: Cohort) -> None:
@@ -774,22 +776,29 @@ async def test_a_cancelled_subscription_gets_nothing_more(world: World, machine:
     machine.ahead += timedelta(hours=1)
     await got(receiver, 1)
     assert await world.types(name) == ["subscription.confirmed", "subscription.cancelled"]
+    rows = await world.service.database.pool.fetch(
+        "select d.state, s.secret from private.delivery d, private.subscription s"
+    )
+    assert {tuple(row) for row in rows} == {("delivered", None), ("dropped", None)}
 
 
-async def test_another_persons_subscription_is_not_there(world: World) -> None:
-    name = await world.subscribe(Receiver())
+async def test_another_persons_subscription_is_not_there(world: World, cohort: Cohort) -> None:
+    receiver = Receiver()
+    name = await world.subscribe(receiver)
+    await cohort.announce()
+    await got(receiver, 1)
     for method, path in (
         ("GET", f"/{name}"),
         ("DELETE", f"/{name}"),
         ("GET", f"/{name}/attempts"),
-        ("POST", f"/{name}/notices/{opaque_id()}/replay"),
+        ("POST", f"/{name}/notices/{receiver.ids[0]}/replay"),
     ):
         answer = await world.call(method, path, who="somebody-else")
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:cec:problem:not-found"), (method, path)
     assert (await world.call("GET", "", who="somebody-else")).json() == {"items": [], "next": None}
     (own,) = (await world.call("GET", "")).json()["items"]
-    assert own["subscription"] == name
-    assert (await world.show(name))["state"] == "confirmed"
+    assert (own["subscription"], own["state"]) == (name, "confirmed")
+    await got(receiver, 1)
 
 
 async def test_a_notice_can_be_sent_again_under_its_old_id(world: World, cohort: Cohort) -> None:

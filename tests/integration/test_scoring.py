@@ -16,19 +16,27 @@ from typing import Any
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
 from deploy.embedded import Stack
-from schemas.applications import Answer, ApplicationSubmitted, ApplicationWithdrawn, Claims, Contact, Identity
+from schemas.applications import (
+    Answer,
+    ApplicationSubmitted,
+    ApplicationWithdrawn,
+    Claims,
+    Contact,
+    Identity,
+    Withdrawal,
+)
 from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
-from schemas.envelope import Envelope, Event, leaf_of, parse, read
+from schemas.envelope import Envelope, Event, b64url, parse, read
 from schemas.exact import Ratio, SetDigest
 from schemas.reviews import (
     ApplicationScored,
     CommandRefused,
     ReviewAssigned,
-    ReviewBody,
     ReviewCommand,
     ReviewerEnrolled,
     ReviewSubmitted,
@@ -168,7 +176,9 @@ class Scoring:
             for one in (await self.call("GET", f"/v1/me/assignments?cycle={self.cycle}", who=person.subject)).json()
         ]
 
-    async def hand_in(self, person: Person, application: str, points: Mapping[str, object] | None = None) -> httpx.Response:
+    async def hand_in(
+        self, person: Person, application: str, points: Mapping[str, object] | None = None
+    ) -> httpx.Response:
         body = {"application": application, "points": given(points), "recommendation": True, "comment": "private words"}
         return await self.call("POST", f"{self.path}/reviews", body, who=person.subject)
 
@@ -236,11 +246,11 @@ async def scoring(runtime: RuntimeMaker, issuer: Issuer, kafka: AIOKafkaProducer
 
 async def published(stack: Stack, cycle: str) -> list[tuple[Envelope, Event]]:
     """Everything of a cycle that scoring sent, with all blocks, in the order of its ids."""
-    topic = EVENT_TOPICS["scoring"].name
+    topic = EVENT_TOPICS["scoring"]
+    partitions = [TopicPartition(topic.name, n) for n in range(topic.partitions)]
     consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or await _known(consumer, topic)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
@@ -253,11 +263,6 @@ async def published(stack: Stack, cycle: str) -> list[tuple[Envelope, Event]]:
     return [(one, read(one)) for one in sorted(found, key=lambda one: one.id) if one.cycleid == cycle]
 
 
-async def _known(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer._client.set_topics([topic])
-    return set(consumer.partitions_for_topic(topic))
-
-
 # A cycle
 
 
@@ -267,11 +272,22 @@ async def test_a_cycle_is_reviewed_over_http_and_kafka_and_scored_from_exactly_i
     people, (application,) = await scoring.three_reviewers("Ohio")
     receipt = await scoring.hand_in(people[0], application, {CRITERIA[0]: 1, NA: None})
     assert receipt.status_code == 201, receipt.text
-    await scoring.post(people[1], application, body={"application": application, "points": given({CRITERIA[0]: 4, NA: None}), "recommendation": False})
+    await scoring.post(
+        people[1],
+        application,
+        body={"application": application, "points": given({CRITERIA[0]: 4, NA: None}), "recommendation": False},
+    )
     where = await post(stack.kafka_bootstrap, sign(scoring.command(people[2], application), people[2].key))
     assert where.startswith(COMMANDS.name)
     done = await scoring.until("scored")
-    assert done == {"state": "scored", "submitted": 1, "assigned": 3, "reviews_expected": 3, "reviews_in": 3, "problem": None}
+    assert done == {
+        "state": "scored",
+        "submitted": 1,
+        "assigned": 3,
+        "reviews_expected": 3,
+        "reviews_in": 3,
+        "problem": None,
+    }
 
     async def all_out() -> bool:
         return bool(await scoring.service.database.pool.fetchval("select count(*) = 0 from chassis.outbox"))
@@ -297,8 +313,12 @@ async def test_a_cycle_is_reviewed_over_http_and_kafka_and_scored_from_exactly_i
     assert receipt.json()["event"] in reviews
     by_id = {envelope.id: envelope for envelope, _ in events}
     leaf_hashes = await scoring.service.database.pool.fetch("select id, leaf_hash from chassis.event_log")
-    assert {row["id"]: row["leaf_hash"].hex() for row in leaf_hashes}[receipt.json()["event"]] == receipt.json()["leaf_hash"]
-    closed = await scoring.service.database.pool.fetchval("select closed from projection.cycle where cycle = $1", scoring.cycle)
+    assert {row["id"]: row["leaf_hash"].hex() for row in leaf_hashes}[receipt.json()["event"]] == receipt.json()[
+        "leaf_hash"
+    ]
+    closed = await scoring.service.database.pool.fetchval(
+        "select closed from projection.cycle where cycle = $1", scoring.cycle
+    )
     assert {by_id[one.id].causationid for one, event in events if isinstance(event, ReviewAssigned)} == {closed}
     for person in people:
         aliases = {event.review for _, event in events if isinstance(event, ReviewAssigned)}
@@ -322,3 +342,442 @@ async def test_nothing_public_says_who_reviewed_or_joins_a_reviewers_reviews(sco
     assert {parse(row["leaf"]).actor for row in rows if row["type"] == ReviewerEnrolled.TYPE} != {None}
     aliases = [leaf.data["review"] for leaf in await scoring.leaves(ReviewAssigned)]
     assert len(set(aliases)) == len(aliases) == 6
+
+
+async def test_a_reviewer_reads_the_application_and_its_own_points_and_nobody_else_does(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    me, other = people[0].subject, people[1].subject
+    (mine,) = (await scoring.call("GET", f"/v1/me/assignments?cycle={scoring.cycle}", who=me)).json()
+    assert mine == {"review": mine["review"], "application": application, "state": "assigned"}
+    path = f"/v1/reviews/{mine['review']}"
+    before = (await scoring.call("GET", path, who=me)).json()
+    assert before["identity"]["name"] == "Town"
+    assert before["claims"]["facts"] == {"channels": ["phone"]}
+    assert before["answers"][NA]["not_applicable"] == "none here"
+    assert (before["criteria"], before["points"], before["state"]) == (CRITERIA, None, "assigned")
+    assert "contact" not in before
+    assert "o@town.example" not in str(before)
+    await scoring.hand_in(people[0], application, {NA: None})
+    after = (await scoring.call("GET", path, who=me)).json()
+    assert (after["points"], after["recommendation"], after["state"]) == (given({NA: None}), True, "submitted")
+    for who, role in ((other, "reviewer"), ("stranger", "reviewer"), ("admin", "program-admin"), ("board", "board")):
+        assert (await scoring.call("GET", path, who=who, role=role)).status_code == 404
+    assert (await scoring.call("GET", f"/v1/reviews/{opaque_id()}", who=me)).status_code == 404
+    assert (await scoring.call("GET", "/v1/reviews/%00", who=me)).status_code == 422
+
+
+# Barriers
+
+
+async def test_an_applications_events_before_its_cycles_wait_and_take_effect_after_it(scoring: Scoring) -> None:
+    name = opaque_id()
+    await publish(scoring.kafka, scoring.application(name), 1)
+    await publish(scoring.kafka, scoring.application(name, version=2, claim=None), 2)
+
+    async def both_wait() -> bool:
+        rows = await scoring.service.database.pool.fetch("select kind from chassis.parked where subject = $1", name)
+        return [row["kind"] for row in rows] == ["not_yet", "not_yet"]
+
+    await eventually(both_wait)
+    await publish(scoring.kafka, scoring.opening(), 1)
+
+    async def entered() -> bool:
+        return bool((await scoring.progress()).get("submitted") == 1)
+
+    await eventually(entered)
+    rows = await scoring.service.database.pool.fetch(
+        "select version, claimed from projection.application where application = $1", name
+    )
+    assert [(row["version"], row["claimed"]) for row in rows] == [(2, [])]
+
+
+async def test_reviewers_are_assigned_only_when_exactly_the_submitted_set_is_here(scoring: Scoring) -> None:
+    await scoring.open()
+    people = [await scoring.enrol("Maine") for _ in range(4)]
+    early, gone = await scoring.apply("Ohio", "Utah")
+    late = opaque_id()
+    await scoring.close([early, late])
+    await scoring.until("waiting-for-applications")
+    await publish(scoring.kafka, scoring.application(late), 1)
+
+    async def three_here() -> bool:
+        return bool((await scoring.progress())["submitted"] == 3)
+
+    await eventually(three_here)
+    assert (await scoring.progress())["state"] == "waiting-for-applications"
+    await publish(scoring.kafka, ApplicationWithdrawn(cycle=scoring.cycle, application=gone, private=Withdrawal()), 2)
+    given_out = await scoring.assigned(people)
+    assert Counter(application for _, application in given_out) == {early: 3, late: 3}
+
+
+async def test_too_few_reviewers_are_reported_and_the_enrolment_that_suffices_assigns(scoring: Scoring) -> None:
+    await scoring.open()
+    people = [await scoring.enrol(state) for state in ("Ohio", "Utah", "Iowa")]
+    (application,) = await scoring.apply("ohio")
+    await scoring.close([application])
+    waiting = await scoring.until("waiting-for-reviewers")
+    assert "enrol at least 1 more" in waiting["problem"]
+    people.append(await scoring.enrol("OHIO"))
+    assert (await scoring.progress())["state"] == "waiting-for-reviewers"
+    people.append(await scoring.enrol())
+    done = await scoring.progress()
+    assert (done["state"], done["assigned"], done["problem"]) == ("assigned", 3, None)
+    assert {person.name for person, _ in await scoring.assigned(people)} == {people[n].name for n in (1, 2, 4)}
+
+
+async def test_a_seed_that_was_not_committed_to_assigns_nobody(scoring: Scoring) -> None:
+    await scoring.open()
+    for _ in range(3):
+        await scoring.enrol()
+    applications = await scoring.apply("Ohio")
+    await publish(scoring.kafka, scoring.closing(applications, bytes(32)), 2)
+
+    async def set_aside() -> bool:
+        reason = await scoring.service.database.pool.fetchval(
+            "select reason from chassis.parked where subject = $1 and kind = 'poison'", scoring.cycle
+        )
+        return "committed" in (reason or "")
+
+    await eventually(set_aside)
+    assert (await scoring.progress())["state"] == "open"
+    assert await scoring.leaves(ReviewAssigned) == []
+
+
+async def test_every_event_delivered_twice_has_one_effect(scoring: Scoring) -> None:
+    name = opaque_id()
+    opening, closing = written(scoring.opening(), 1), written(scoring.closing([name]), 2)
+    versions = [written(scoring.application(name, version=n), n) for n in (1, 2)]
+    for event in (opening, opening, *versions, *versions):
+        await scoring.kafka.send_and_wait(EVENT_TOPICS["intake"].name, event.record, key=event.header.subject.encode())
+    await scoring.until("open")
+    for _ in range(3):
+        await scoring.enrol()
+    for event in (closing, versions[0], closing, opening):
+        await scoring.kafka.send_and_wait(EVENT_TOPICS["intake"].name, event.record, key=event.header.subject.encode())
+    await scoring.until("assigned")
+    await asyncio.sleep(0.5)
+    assert len(await scoring.leaves(ReviewAssigned)) == 3
+    assert (await scoring.progress())["submitted"] == 1
+
+
+# Over HTTP
+
+
+async def test_only_a_program_admin_enrols_and_only_once(scoring: Scoring) -> None:
+    body = {"subject": "s", "name": "n", "states": []}
+    unknown = await scoring.call("POST", f"{scoring.path}/reviewers", body, role="program-admin")
+    assert unknown.status_code == 404
+    await scoring.open()
+    for role in ("reviewer", "board", "auditor", "applicant"):
+        assert (await scoring.call("POST", f"{scoring.path}/reviewers", body, role=role)).status_code == 403
+    assert (await scoring.client.post(f"{scoring.path}/reviewers", json=body)).status_code == 401
+    await scoring.enrol(subject="s")
+    again = await scoring.call("POST", f"{scoring.path}/reviewers", body, role="program-admin")
+    assert (again.status_code, again.json()["type"]) == (409, "urn:cec:problem:already-enrolled")
+    elsewhere = {**body, "issuer": "https://other.example"}
+    assert (await scoring.call("POST", f"{scoring.path}/reviewers", elsewhere, role="program-admin")).status_code == 201
+    for bad in (
+        {**body, "subject": ""},
+        {**body, "subject": "a\u0000"},
+        {"subject": "t", "name": "n"},
+        {**body, "x": 1},
+    ):
+        assert (await scoring.call("POST", f"{scoring.path}/reviewers", bad, role="program-admin")).status_code in {
+            400,
+            422,
+        }
+    assert len(await scoring.leaves(ReviewerEnrolled)) == 2
+
+
+async def test_progress_is_for_program_admins_and_auditors(scoring: Scoring) -> None:
+    await scoring.open()
+    answers = {
+        role: (await scoring.call("GET", scoring.path, role=role)).status_code
+        for role in ("program-admin", "auditor", "reviewer", "board", "applicant")
+    }
+    assert answers == {"program-admin": 200, "auditor": 200, "reviewer": 403, "board": 403, "applicant": 403}
+    assert (await scoring.call("GET", "/v1/cycles/nowhere", role="auditor")).status_code == 404
+
+
+async def test_a_review_that_breaks_rules_is_refused_with_every_rule_and_leaves_nothing(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    answer = await scoring.hand_in(people[0], application, {CRITERIA[0]: 5, CRITERIA[1]: None, "made_up": 1})
+    assert answer.status_code == 422
+    assert {(one["rule"], one["pointer"]) for one in answer.json()["errors"]} == {
+        ("unknown-criterion", "/points/made_up"),
+        ("out-of-scale", f"/points/{CRITERIA[0]}"),
+        ("not-claimed", f"/points/{CRITERIA[1]}"),
+    }
+    for bad in ({CRITERIA[0]: 3.0}, {CRITERIA[0]: "3"}, {CRITERIA[0]: True}, {CRITERIA[0]: 10**30}):
+        assert (await scoring.hand_in(people[0], application, bad)).status_code in {400, 422}
+    stranger = await scoring.enrol("Maine")
+    hidden, absent = [await scoring.hand_in(stranger, name) for name in (application, opaque_id())]
+    assert (hidden.status_code, hidden.json()["detail"]) == (404, absent.json()["detail"])
+    assert (await scoring.hand_in(Person("nobody", "x"), application)).status_code == 404
+    assert await scoring.leaves(ReviewSubmitted) == []
+    assert await scoring.leaves(CommandRefused) == []
+    assert (await scoring.hand_in(people[0], application)).status_code == 201
+    second = await scoring.hand_in(people[0], application)
+    assert (second.status_code, second.json()["type"]) == (409, "urn:cec:problem:already-submitted")
+    assert len(await scoring.leaves(ReviewSubmitted)) == 1
+
+
+async def test_the_same_request_sent_again_gets_the_same_receipt(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    headers = {
+        "Authorization": f"Bearer {scoring.issuer.token('reviewer', people[0].subject)}",
+        "Idempotency-Key": "once",
+    }
+    body = {"application": application, "points": given(), "recommendation": True}
+    first, again = [await scoring.client.post(f"{scoring.path}/reviews", json=body, headers=headers) for _ in range(2)]
+    assert (first.status_code, first.json()) == (again.status_code, again.json()) == (201, first.json())
+    assert len(await scoring.leaves(ReviewSubmitted)) == 1
+
+
+async def test_reviews_that_arrive_together_are_all_counted_in_one_score(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    signed = sign(scoring.command(people[2], application), people[2].key).encode()
+    answers = await asyncio.gather(
+        scoring.hand_in(people[0], application),
+        scoring.hand_in(people[0], application),
+        scoring.hand_in(people[1], application),
+        scoring.send(signed, application),
+    )
+    assert sorted(one.status_code for one in answers if one is not None) == [201, 201, 409]
+    await scoring.until("scored")
+    assert len(await scoring.leaves(ReviewSubmitted)) == 3
+    assert len(await scoring.leaves(ApplicationScored)) == 1
+
+
+async def test_a_version_that_arrives_late_stands_until_its_first_review_is_in(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    await publish(scoring.kafka, scoring.application(application, version=2, claim=None), 2)
+
+    async def amended() -> bool:
+        answer = await scoring.hand_in(people[0], application, {NA: None})
+        return answer.status_code == 422
+
+    await eventually(amended)
+    assert (await scoring.hand_in(people[0], application)).status_code == 201
+    (leaf,) = await scoring.leaves(ReviewSubmitted)
+    assert leaf.data["version"] == 2
+    await publish(scoring.kafka, scoring.application(application, version=3), 3)
+
+    async def set_aside() -> bool:
+        return bool(
+            await scoring.service.database.pool.fetchval(
+                "select true from chassis.parked where subject = $1 and kind = 'poison'", application
+            )
+        )
+
+    await eventually(set_aside)
+    assert (await scoring.hand_in(people[1], application, {NA: None})).status_code == 422
+
+
+# Keys
+
+
+async def test_a_key_belongs_to_one_reviewer_who_proved_to_hold_it(scoring: Scoring) -> None:
+    await scoring.open()
+    mine, other = await scoring.enrol(), await scoring.enrol()
+    await scoring.register(mine)
+    await scoring.register(mine)
+    me = await scoring.call("GET", f"/v1/me?cycle={scoring.cycle}", who=mine.subject)
+    assert me.json() == {"reviewer": mine.name, "keys": [mine.key.thumbprint()]}
+    now = int(datetime.now(UTC).timestamp())
+
+    async def refused(person: Person, key: OKPKey, proof: str, *, private: bool = False) -> str:
+        body = {"cycle": scoring.cycle, "jwk": key.as_dict(private=private), "proof": proof}
+        answer = await scoring.call("POST", "/v1/me/keys", body, who=person.subject)
+        assert not answer.is_success
+        return str(answer.json()["type"]).rsplit(":", 1)[-1]
+
+    fresh = OKPKey.generate_key("Ed25519")
+    assert await refused(other, mine.key, prove(mine.key, other.name, now)) == "key-taken"
+    assert await refused(other, mine.key, prove(mine.key, mine.name, now)) == "key-proof"
+    assert await refused(other, fresh, prove(fresh, other.name, now - 301)) == "key-proof"
+    assert await refused(other, fresh, prove(mine.key, other.name, now)) == "key-proof"
+    assert await refused(other, fresh, prove(fresh, other.name, now), private=True) == "private-key"
+    assert await refused(Person("nobody", "x"), fresh, prove(fresh, "x", now)) == "not-found"
+    assert (await scoring.call("GET", f"/v1/me?cycle={scoring.cycle}", who=other.subject)).json()["keys"] == []
+    assert (await scoring.call("GET", f"/v1/me?cycle={scoring.cycle}", who="nobody")).status_code == 404
+    assert (await scoring.call("GET", "/v1/me", who=other.subject)).status_code == 422
+
+
+# Signed commands
+
+
+async def test_a_command_of_a_known_sender_that_breaks_a_rule_is_refused_with_its_reason(scoring: Scoring) -> None:
+    people, (application, other) = await scoring.three_reviewers("Ohio", "Utah")
+    me = people[0]
+    now = int(datetime.now(UTC).timestamp())
+    bystander = await scoring.enrol("Maine")
+    await scoring.register(bystander)
+    elsewhere = f"{scoring.cycle}-2"
+    opening = scoring.opening().model_copy(update={"cycle": elsewhere})
+    await publish(scoring.kafka, opening, 1)
+
+    async def known() -> bool:
+        return (await scoring.call("GET", f"/v1/cycles/{elsewhere}", role="auditor")).is_success
+
+    await eventually(known)
+
+    def body(**points: object) -> dict[str, Any]:
+        return {"application": application, "points": given(points), "recommendation": True}
+
+    expected = {
+        await scoring.post(me, application, body=body(**{CRITERIA[0]: 5})): "out-of-scale",
+        await scoring.post(me, application, body=body(made_up=1)): "unknown-criterion",
+        await scoring.post(me, application, body={**body(), "points": {CRITERIA[0]: 1}}): "missing-criterion",
+        await scoring.post(me, application, body=body(**{CRITERIA[0]: None})): "not-claimed",
+        await scoring.post(me, application, sub=people[1].name): "wrong-sender",
+        await scoring.post(me, application, cycle=elsewhere): "wrong-cycle",
+        await scoring.post(me, application, cycle="nowhere"): "unknown-cycle",
+        await scoring.post(me, application, iat=now - 900, exp=now - 60): "expired",
+        await scoring.post(me, application, iat=now + 300, exp=now + 600): "not-yet-valid",
+        await scoring.post(me, application, exp=now + 7_200): "valid-too-long",
+        await scoring.post(bystander, application): "not-assigned",
+        await scoring.post(me, str(unknown := opaque_id()), body={**body(), "application": unknown}): "not-assigned",
+    }
+    misplaced = scoring.command(me, application)
+    await scoring.send(sign(misplaced, me.key).encode(), other)
+    expected[misplaced.command_id] = "wrong-record-key"
+    broken = scoring.command(me, application)
+    spoilt = {**broken.model_dump(), "body": {**body(), "points": {CRITERIA[0]: 1.5}}}
+    await scoring.send(signed_json(spoilt, me.key), application)
+    expected[broken.command_id] = "malformed"
+
+    async def all_refused() -> bool:
+        return len(await scoring.refusals()) >= len(expected)
+
+    await eventually(all_refused)
+    assert await scoring.refusals() == {name: [reason] for name, reason in expected.items()}
+    assert await scoring.leaves(ReviewSubmitted) == []
+    refusal = (await scoring.leaves(CommandRefused))[0]
+    assert (refusal.sequence, refusal.cycleid, refusal.actor) == (1, scoring.cycle, None)
+    assert set(refusal.data) == {"reason", "record_sha256", "sealed"}
+    await scoring.post(me, application)
+
+    async def taken() -> bool:
+        return len(await scoring.leaves(ReviewSubmitted)) == 1
+
+    await eventually(taken)
+
+
+async def test_a_command_delivered_again_has_no_second_effect_and_its_id_is_never_reused(scoring: Scoring) -> None:
+    people, (application, _) = await scoring.three_reviewers("Ohio", "Utah")
+    me = people[0]
+    good, bad = scoring.command(me, application), scoring.command(me, application, cycle="nowhere")
+    other_body = {"application": application, "points": given({CRITERIA[0]: 0}), "recommendation": True}
+    reused = scoring.command(me, application, command_id=good.command_id, body=other_body)
+    reused_bad = scoring.command(people[1], application, command_id=bad.command_id)
+    for _ in range(3):
+        for made, person in ((good, me), (bad, me), (reused, me), (reused_bad, people[1])):
+            await scoring.send(sign(made, person.key).encode(), application)
+    last = await scoring.post(people[2], application, cycle="nowhere")
+
+    async def last_refused() -> bool:
+        return last in await scoring.refusals()
+
+    await eventually(last_refused)
+    assert await scoring.refusals() == {
+        good.command_id: ["reused-command-id"],
+        bad.command_id: ["unknown-cycle", "reused-command-id"],
+        last: ["unknown-cycle"],
+    }
+    sequences = [leaf.sequence for leaf in await scoring.leaves(CommandRefused) if leaf.subject == bad.command_id]
+    assert sequences == [1, 2]
+    (review,) = await scoring.leaves(ReviewSubmitted)
+    points = await scoring.service.database.pool.fetchval(
+        "select points from projection.review where review = $1", review.data["review"]
+    )
+    assert points == given()
+    again = await scoring.post(me, application)
+
+    async def refused_again() -> bool:
+        return (await scoring.refusals()).get(again) == ["already-submitted"]
+
+    await eventually(refused_again)
+
+
+async def test_a_record_that_no_registered_key_signed_is_counted_and_forgotten(scoring: Scoring) -> None:
+    people, (application,) = await scoring.three_reviewers("Ohio")
+    me, stranger = people[0], Person("x", people[0].name)
+    good = sign(scoring.command(me, application), me.key)
+    header, payload, signature = good.split(".")
+    ignored: list[tuple[bytes | None, str]] = [
+        (sign(scoring.command(stranger, application), stranger.key).encode(), "unknown-key"),
+        (f"{header}.{payload}.{signature[::-1]}".encode(), "bad-signature"),
+        (f"{header}.{payload[:-4]}AAAA.{signature}".encode(), "bad-signature"),
+        (signed_json({}, me.key, typ="at+jwt"), "wrong-header"),
+        (signed_json({}, me.key, alg="EdDSA"), "wrong-header"),
+        (signed_json({}, me.key, kid=people[1].key.thumbprint()), "bad-signature"),
+        (signed_json({}, me.key, kid="\u0000" * 43), "unknown-key"),
+        (signed_json({"command_id": "1"}, me.key), "no-command-id"),
+        (signed_json([], me.key), "no-command-id"),
+        (b"{", "unreadable"),
+        (b"\xff\xfe", "unreadable"),
+        (b"", "unreadable"),
+        (None, "unreadable"),
+        (json.dumps(scoring.command(me, application).model_dump()).encode(), "unreadable"),
+        (b"x" * (RECORD_LIMIT + 1), "oversized"),
+    ]
+    before = Counter(scoring.ignored)
+    for value, _ in ignored:
+        await scoring.send(value, application)
+    await scoring.send(good.encode(), application)
+
+    async def taken() -> bool:
+        return len(await scoring.leaves(ReviewSubmitted)) == 1
+
+    await eventually(taken)
+    assert scoring.ignored - before >= Counter(reason for _, reason in ignored)
+    assert await scoring.refusals() == {}
+    pool = scoring.service.database.pool
+    assert await pool.fetchval("select count(*) from private.command") == 1
+    assert await pool.fetchval("select count(*) from chassis.parked where topic = $1", COMMANDS.name) == 0
+
+
+async def test_of_two_hundred_commands_with_every_tenth_bad_the_good_ones_all_count(scoring: Scoring) -> None:
+    text = TEXT.replace("applications_per_reviewer = 6\n", "applications_per_reviewer = 60\n")
+    assert text != TEXT
+    await scoring.open(text)
+    people = [await scoring.enrol("Maine") for _ in range(3)]
+    for person in people:
+        await scoring.register(person)
+    applications = await scoring.apply(*["Ohio"] * 60)
+    await scoring.close(applications)
+    work = iter(await scoring.assigned(people))
+    refused, ignored = 0, 0
+    for n in range(200):
+        if n % 10:
+            person, application = next(work)
+            value = sign(scoring.command(person, application), person.key).encode()
+        elif n % 20:
+            person, application, refused = people[0], applications[0], refused + 1
+            value = sign(scoring.command(person, application, cycle="nowhere"), person.key).encode()
+        else:
+            application, value, ignored = applications[0], b"\x00", ignored + 1
+        await scoring.kafka.send(COMMANDS.name, value, key=application.encode())
+    await scoring.kafka.flush()
+    done = await scoring.until("scored")
+    assert (done["reviews_in"], done["submitted"]) == (180, 60)
+    assert list(work) == []
+
+    async def all_refused() -> bool:
+        return len(await scoring.refusals()) == refused
+
+    await eventually(all_refused)
+    assert (refused, ignored) == (10, 10)
+    assert len(await scoring.leaves(ApplicationScored)) == 60
+    parked = "select count(*) from chassis.parked where topic = $1"
+    assert await scoring.service.database.pool.fetchval(parked, COMMANDS.name) == 0
+
+
+def signed_json(value: object, key: OKPKey, **header: str) -> bytes:
+    """A JWS by `key` over any JSON, under any header."""
+    whole = {"alg": "Ed25519", "typ": COMMAND_TYPE, "kid": key.thumbprint()} | header
+    part = f"{b64url(json.dumps(whole).encode())}.{b64url(json.dumps(value).encode())}"
+    private = key.private_key
+    assert isinstance(private, Ed25519PrivateKey)
+    return f"{part}.{b64url(private.sign(part.encode()))}".encode()
