@@ -19,29 +19,33 @@ class NotCanonicalError(ValueError):
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401  (any JSON value)
     """The JCS bytes of a JSON value; NotCanonicalError names what it refuses."""
-    _guard(value)
     try:
+        _guard(value)
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:
+    except (orjson.JSONEncodeError, TypeError) as error:
         raise NotCanonicalError(str(error)) from error
 
 
 def _guard(value: Any) -> None:  # noqa: ANN401
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or not key.isascii():
-                message = f"key {key!r} is not ASCII text"
-                raise NotCanonicalError(message)
-            _guard(item)
-    elif kind is list:
-        for item in value:
-            _guard(item)
-    elif kind is not int:
-        message = f"{value!r} ({kind.__name__}) is not allowed: use text, integers, ratios or decimals"
-        raise NotCanonicalError(message)
-    elif not -SAFE_INTEGER <= value <= SAFE_INTEGER:
-        message = f"integer {value} is outside ±(2**53 - 1)"
-        raise NotCanonicalError(message)
+    """Refuse what orjson would write otherwise than JCS. A loop, not a recursion: this is on the ledger's hot path."""
+    waiting = [[value]]
+    while waiting:
+        group = waiting.pop()
+        for item in group:
+            kind = type(item)
+            if kind is str or kind is bool or item is None:
+                continue
+            if kind is int:
+                if not -SAFE_INTEGER <= item <= SAFE_INTEGER:
+                    raise NotCanonicalError(f"integer {item} is outside ±(2**53 - 1)")
+            elif kind is dict:
+                # `join` raises TypeError for a key that is not text.
+                if not "".join(item).isascii():
+                    raise NotCanonicalError(f"keys must be ASCII text: {', '.join(item)[:200]!r}")
+                waiting.append(item.values())
+            elif kind is list:
+                waiting.append(item)
+            else:
+                raise NotCanonicalError(
+                    f"{item!r} ({kind.__name__}) is not allowed: use text, integers, ratios or decimals"
+                )

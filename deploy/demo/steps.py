@@ -279,7 +279,7 @@ class Cycle:
         answer = await self._board.get(path)
         self._designees = int(answer["granted"])
         made = answer["made"]
-        self._tell(f"{self._today()}: the board ratified {made} decisions; {self._designees} designated, nothing is public")
+        self._tell(f"{self._today()}: the board ratified {made} decisions: {self._designees} designations, none public")
 
     async def announce(self) -> None:
         """The board announces, with the editor's sentences."""

@@ -81,9 +81,23 @@ class Kafka:
         return self._process.pid
 
     @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._process.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its data and its log are."""
+        return self._process.folder
+
+    @property
     def alive(self) -> bool:
         """Whether it runs."""
         return self._process.alive
+
+    def ending(self) -> str:
+        """How it ended, once it isn't alive any more."""
+        return self._process.ending()
 
     async def start(self) -> None:
         """Fetch what is missing, make the data folder the first time, start, and wait until the broker answers."""

@@ -28,7 +28,13 @@ def keep(pid_file: Path, stop_signal: int, grace: float, user: str, command: lis
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own_pid = f"{part.pid}\n"
-    pid_file.write_text(own_pid)
+    try:
+        pid_file.write_text(own_pid)
+    except OSError as error:
+        # Without it, nobody could end what a killed keeper and owner leave behind. The disk is full, most likely.
+        sys.stderr.write(f"Error: {error}\n")
+        _end(part, stop_signal, 0)
+        return 1
     sys.stdout.write(own_pid)
     sys.stdout.flush()
     threading.Thread(target=_await_end_of_input, args=[over], daemon=True).start()

@@ -8,6 +8,7 @@ written by its keeper), `port`, `log` and whatever the part keeps. The owner sta
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ class Process:
         self._grace = grace
         self._lock: IO[bytes] | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._ports: list[int] = []
 
     @property
     def alive(self) -> bool:
@@ -71,7 +73,8 @@ class Process:
         self._pid_file.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Give the folder and the ports up."""
+        self._ports = []
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -88,11 +91,12 @@ class Process:
     ) -> list[int]:
         """Start the part on free ports and wait until it is ready, again if what it died of is one of `passing`.
 
-        `command` makes the command line from the ports, which are returned.
+        `command` makes the command line from the ports, which are returned. A part that is launched once more before
+        its folder is released keeps its ports: others know it by them.
         """
         attempt = 1
         while True:
-            chosen = free_ports(self.folder / "port", ports)
+            chosen = self._ports or free_ports(self.folder / "port", ports)
             await self._spawn(command(chosen), user)
             try:
                 await self._until(ready, within)
@@ -100,6 +104,7 @@ class Process:
                 if attempt == LAUNCHES or self.alive or not any(text in self.output() for text in passing):
                     raise
             else:
+                self._ports = chosen
                 return chosen
             attempt += 1
             await asyncio.sleep(PAUSE)
@@ -133,6 +138,14 @@ class Process:
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
+
+    def ending(self) -> str:
+        """How the part ended, with the last telling line of its own if it wasn't killed."""
+        code = (self._keeper and self._keeper.returncode) or 0
+        with contextlib.suppress(ValueError):
+            # The keeper's exit code is the part's, its lower eight bits; below 0 the keeper itself was killed.
+            return f"{self.name} was killed by {signal.Signals(-code if code < 0 else 256 - code).name}"
+        return str(self.trouble(f"ended with exit code {code}"))
 
     def trouble(self, what: str) -> EmbeddedError:
         """An error saying `what`, with the last telling line that the part wrote and where the rest is."""

@@ -1,4 +1,4 @@
-"""The embedded pair: Apache Kafka and PostgreSQL, started in parallel, stopped together.
+"""The embedded pair: Apache Kafka and PostgreSQL, started in parallel, kept up, stopped together.
 
 A part for which the caller names an existing one (`kafka_bootstrap`, `postgres_dsn`) is not started.
 """
@@ -11,6 +11,7 @@ from typing import Self
 
 from deploy.embedded.kafka import Kafka
 from deploy.embedded.postgres import Postgres
+from deploy.embedded.supervisor import Supervisor
 
 
 class Stack:
@@ -23,17 +24,19 @@ class Stack:
         progress: Callable[[str], None] | None = None,
         parts: Path | None = None,
         durable: bool = True,
+        supervised: bool = True,
         kafka_bootstrap: str | None = None,
         postgres_dsn: str | None = None,
     ) -> None:
         """Data under `var`, fetched jars under `parts` (else `var/parts`).
 
         `progress` is told what happens in short lines. Not `durable` is faster and loses data with the machine's power:
-        for tests and the demo.
+        for tests and the demo. Not `supervised`, a part that ends stays down.
         """
         tell = progress or (lambda _: None)
         self.kafka = None if kafka_bootstrap else Kafka(var / "kafka", parts or var / "parts", tell)
         self.postgres = None if postgres_dsn else Postgres(var / "postgres", tell, durable=durable)
+        self._supervisor = Supervisor(self.parts if supervised else [], tell)
         self._kafka_bootstrap = kafka_bootstrap or ""
         self._postgres_dsn = postgres_dsn or ""
 
@@ -64,9 +67,11 @@ class Stack:
         except BaseException:
             await self.stop()
             raise
+        self._supervisor.start()
 
     async def stop(self) -> None:
         """Stop both cleanly, within their grace of 10 s each; harmless when they don't run."""
+        await self._supervisor.stop()
         await asyncio.gather(*(part.stop() for part in self.parts))
 
     async def __aenter__(self) -> Self:

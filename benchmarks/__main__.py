@@ -1,0 +1,45 @@
+"""`python -m benchmarks [ID …] [--count N] [--rounds N]`: measure, print the table, write var/bench/results.json."""
+
+from __future__ import annotations
+
+import argparse
+
+import uvloop
+
+from benchmarks import ledger_append, relay
+from benchmarks.harness import Result, ground, keep, table
+from schemas.topics import TOPICS
+from services.chassis import logs, topics
+
+BENCHES = {"relay": relay.run, "ledger-append": ledger_append.run}
+
+
+async def measure(names: list[str], count: int, rounds: int) -> list[Result]:
+    """Run the named comparisons one after the other on one stack."""
+    results = []
+    async with ground() as place:
+        await topics.apply(place.bootstrap, TOPICS)
+        for name in names:
+            print(f"{name}: {rounds} rounds of {count:,} …", flush=True)  # noqa: T201
+            results.append(await BENCHES[name](place, count=count, rounds=rounds))
+    return results
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ids", nargs="*", default=[], metavar="ID", help=f"of {', '.join(BENCHES)}; all without any")
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    unknown = set(given.ids) - set(BENCHES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    logs.configure("error")
+    results = uvloop.run(measure(given.ids or list(BENCHES), given.count, given.rounds))
+    keep(results)
+    print(table(results))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

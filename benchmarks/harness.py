@@ -1,0 +1,227 @@
+"""Rounds of ours and baseline in turn, on one embedded stack; a table for people and results.json for machines."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from deploy.embedded import Stack
+from schemas.topics import Topic
+from services.chassis import topics
+from services.chassis.auth import KeySource, Tokens
+from services.chassis.clock import MachineClock, ProgramClock
+from services.chassis.ids import secret
+from services.chassis.relay import producer
+from services.chassis.service import Runtime
+from services.chassis.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "var" / "bench" / "results.json"
+
+BATCH = 1_000
+"""Records per transaction, in ours and in the bare code."""
+
+Record = tuple[str, bytes, bytes]
+"""Topic, key, value."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison. `ours`, `baseline` and `ratio` are medians over the rounds; ratio > 1 means ours is quicker."""
+
+    id: str
+    ours: float
+    baseline: float
+    ratio: float
+    unit: str
+    rounds: int
+    spread: list[float] = field(default_factory=list)
+    """Every round's ratio."""
+    note: str = ""
+
+
+async def compare(
+    name: str,
+    unit: str,
+    ours: Callable[[], Awaitable[float]],
+    baseline: Callable[[], Awaitable[float]],
+    *,
+    rounds: int,
+    smaller_is_better: bool = False,
+    note: str = "",
+) -> Result:
+    """Run both `rounds` times in turn. Each gives a rate (or, smaller is better, a time)."""
+    mine: list[float] = []
+    bare: list[float] = []
+    ratios: list[float] = []
+    for _ in range(rounds):
+        for run, into in ((ours, mine), (baseline, bare)):
+            gc.collect()
+            into.append(await run())
+        ratios.append(bare[-1] / mine[-1] if smaller_is_better else mine[-1] / bare[-1])
+    return Result(
+        name,
+        round(statistics.median(mine), 3),
+        round(statistics.median(bare), 3),
+        round(statistics.median(ratios), 3),
+        unit,
+        rounds,
+        [round(ratio, 3) for ratio in ratios],
+        note,
+    )
+
+
+class Ground:
+    """A running stack to measure on: fresh topics and databases for every round."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.bootstrap = stack.kafka_bootstrap
+        self.dsn = stack.postgres_dsn
+
+    def runtime(self, settings_class: type[Settings] = Settings, **overrides: object) -> Runtime:
+        """What a service is given, with a database of its own."""
+        machine = MachineClock()
+        settings = settings_class(
+            **{"database_prefix": f"b{secret(4)}_", "var": ROOT / "var" / "bench", **overrides}  # type: ignore[arg-type]
+        )
+        tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
+        return Runtime(settings, self.bootstrap, self.dsn, ProgramClock(machine), tokens)
+
+    async def topic(self, partitions: int = 12) -> str:
+        """A new topic."""
+        name = f"bench.{secret(4)}"
+        await topics.apply(self.bootstrap, [Topic(name, partitions, {"max.message.bytes": "1000000"})])
+        return name
+
+    async def fill(self, records: Iterable[Record]) -> None:
+        """Produce records, in order per key."""
+        kafka = producer(self.bootstrap)
+        await kafka.start()
+        try:
+            pending = [await kafka.send(topic, value, key=key) for topic, key, value in records]
+            for future in pending:
+                await future
+        finally:
+            await kafka.stop()
+
+    async def bare_consumer(self, names: Iterable[str]) -> AIOKafkaConsumer:
+        """A plain consumer of a new group, tuned like ours, with its partitions assigned."""
+        consumer = AIOKafkaConsumer(
+            *names,
+            bootstrap_servers=self.bootstrap,
+            group_id=f"bare-{secret(4)}",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+        )
+        await consumer.start()
+        return consumer
+
+    async def database(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection to a new database."""
+        name = f"b{secret(6)}"
+        connection = await asyncpg.connect(self.dsn)
+        await connection.execute(f"create database {name}")
+        await connection.close()
+        return await asyncpg.connect(self.dsn, database=name)
+
+    async def bare_producer(self) -> AIOKafkaProducer:
+        """An idempotent producer tuned like the relay's."""
+        kafka = producer(self.bootstrap)
+        await kafka.start()
+        return kafka
+
+
+async def assigned(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Wait for the group's assignment, pause it all, and say where each partition ends."""
+    while not consumer.assignment():  # noqa: ASYNC110  (the client has no event for it)
+        await asyncio.sleep(0.01)
+    partitions = consumer.assignment()
+    consumer.pause(*partitions)
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    for partition, end in ends.items():
+        consumer.seek(partition, end)
+    return ends
+
+
+async def drained(consumer: AIOKafkaConsumer, before: dict[TopicPartition, int], count: int) -> None:
+    """Resume a paused consumer and wait until `count` further records are committed."""
+    consumer.resume(*before)
+    while True:
+        done = [(await consumer.committed(partition) or end) - end for partition, end in before.items()]
+        if sum(done) >= count:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def bare_copy(
+    ground: Ground,
+    names: list[str],
+    records: Iterable[Record],
+    count: int,
+    *,
+    columns: str,
+    row: Callable[[Any], tuple[Any, ...]],
+) -> float:
+    """The bare way, in records per second: aiokafka, one COPY per batch, a commit, the offsets."""
+    consumer = await ground.bare_consumer(names)
+    database = await ground.database()
+    await database.execute(f"create table bare ({columns})")
+    before = await assigned(consumer)
+    await ground.fill(records)
+    started = time.perf_counter()
+    consumer.resume(*before)
+    done = 0
+    while done < count:
+        batches = await consumer.getmany(timeout_ms=200, max_records=BATCH)
+        taken = [record for batch in batches.values() for record in batch]
+        if taken:
+            await database.copy_records_to_table("bare", records=[row(record) for record in taken])
+            await consumer.commit()
+            done += len(taken)
+    seconds = time.perf_counter() - started
+    await consumer.stop()
+    await database.close()
+    return count / seconds
+
+
+@asynccontextmanager
+async def ground() -> AsyncIterator[Ground]:
+    """An embedded stack for the time of a run."""
+    with TemporaryDirectory(prefix="cec-bench-") as folder:
+        var = Path(folder)
+        var.chmod(0o755)  # noqa: ASYNC240  (nothing else runs yet)
+        async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack:
+            yield Ground(stack)
+
+
+def table(results: list[Result]) -> str:
+    """The results for a person."""
+    lines = [f"{'':26}{'ours':>12}{'bare':>12}  {'unit':10}{'ratio':>7}   rounds"]
+    lines += [
+        f"{r.id:26}{r.ours:12,.1f}{r.baseline:12,.1f}  {r.unit:10}{r.ratio:7.2f}   "
+        f"{', '.join(f'{one:.2f}' for one in r.spread)}" + (f"   {r.note}" if r.note else "")
+        for r in results
+    ]
+    return "\n".join(lines)
+
+
+def keep(results: list[Result]) -> None:
+    """Write results.json."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
