@@ -20,7 +20,8 @@ from services.chassis.refusal import RefusedError
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
 from services.scoring import store
 from services.scoring.commands import check_proof, public_key
-from services.scoring.domain import Review, enroll
+from services.scoring.cycle import enroll
+from services.scoring.domain import Review
 from services.scoring.handlers import seat_reviewers
 from services.scoring.reviews import take_reviews
 

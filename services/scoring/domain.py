@@ -1,42 +1,35 @@
-"""Reviewing and scoring, decided without I/O: who reviews what, which reviews are accepted, and what they come to.
+"""Reviewing and scoring, decided without I/O: which reviews are accepted, what they come to, what refuses a command.
 
-`score` is the program's arithmetic: charter, the applicant's kind and the reviews' points are all it needs, so the
-offline verifier runs the very same function. What refuses a signed command is listed in `Reason`.
+Who reviews what is decided before, in `cycle`. `score` is the program's arithmetic: charter, the applicant's kind and
+the reviews' points are all it needs, so the offline verifier runs the very same function. Why a signed command can be
+refused is listed in `Reason`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from hashlib import sha256
 from statistics import median_high, median_low
 from typing import Literal
 
-from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.canonical import canonical
-from schemas.charter import Charter, charter_digest
-from schemas.cycles import CycleClosed, CycleOpened
-from schemas.exact import Ratio, SetDigest
+from schemas.charter import Charter
+from schemas.exact import Ratio
 from schemas.reviews import (
     ApplicationScored,
     AreaShare,
-    Assignee,
     CommandRefused,
     Points,
     Refusal,
     Remarks,
-    ReviewAssigned,
     ReviewBody,
     ReviewCommand,
-    Reviewer,
-    ReviewerEnrolled,
     ReviewSubmitted,
     Scores,
 )
 from services.chassis.refusal import RefusedError, Violation, pointer
-from services.scoring.assignment import assign
 
 LEEWAY_SECONDS = 30
 """By how much a sender's clock may differ from the broker's."""
@@ -82,134 +75,6 @@ class Reason(StrEnum):
     """No points, where the applicant did not claim that the criterion does not apply."""
     REMARKS_TOO_LONG = "remarks-too-long"
     """Rationales and comment do not fit into an event."""
-
-
-# --- cycles and reviewers -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What closing a cycle fixed: the event's id, the revealed seed, the set of applications to be reviewed."""
-
-    event: str
-    seed: bytes
-    submitted: SetDigest
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """A cycle as far as scoring is concerned; `opened` is the id of its first event."""
-
-    name: str
-    charter: Charter
-    opened: str
-    commitment: str
-    closing: Closing | None = None
-    assigned: bool = False
-    problem: str | None = None
-    """Why the last attempt to assign reviewers failed."""
-
-    def has_all(self, applications: Collection[str]) -> bool:
-        """Whether the cycle is closed and `applications` are exactly the set that closing stated."""
-        return self.closing is not None and self.closing.submitted == SetDigest.of(applications)
-
-    def state(self, applications: Collection[str], *, all_scored: bool) -> str:
-        """Where it stands: open, waiting-for-applications, waiting-for-reviewers, assigned, scored."""
-        if self.assigned:
-            return "scored" if all_scored else "assigned"
-        if self.closing is None:
-            return "open"
-        return "waiting-for-reviewers" if self.has_all(applications) else "waiting-for-applications"
-
-
-def open_cycle(event: CycleOpened, name: str) -> Cycle:
-    """The cycle after its first event, whose id is `name`. ValueError for a charter that does not have its digest."""
-    if charter_digest(event.charter) != event.charter_sha256:
-        raise ValueError(f"cycle {event.cycle}: the charter does not have the SHA-256 that is stated beside it")
-    return Cycle(event.cycle, Charter.parse(event.charter), name, event.assignment_commitment)
-
-
-def close_cycle(cycle: Cycle, event: CycleClosed, name: str) -> Cycle:
-    """The cycle after its closing. ValueError for a seed that is not the one committed to when it opened."""
-    seed = bytes.fromhex(event.assignment_seed)
-    if sha256(seed).hexdigest() != cycle.commitment:
-        raise ValueError(f"cycle {event.cycle}: the revealed seed is not the one that its opening committed to")
-    return replace(cycle, closing=Closing(name, seed, event.submitted))
-
-
-def enroll(cycle: Cycle, reviewer: str, states: Sequence[str]) -> ReviewerEnrolled:
-    """A reviewer enters the cycle under a fresh random id."""
-    kept = sorted({state.strip() for state in states} - {""})
-    return ReviewerEnrolled(cycle=cycle.name, reviewer=reviewer, private=Reviewer(states=kept))
-
-
-def assign_reviewers(
-    cycle: Cycle, applications: Mapping[str, str], reviewers: Mapping[str, Collection[str]], alias: Callable[[], str]
-) -> list[ReviewAssigned]:
-    """Give every application its reviewers, each under a fresh `alias()`.
-
-    `applications` are states by id, `reviewers` lists of states by id. ValueError before the cycle is closed,
-    ImpossibleError where reviewers do not suffice.
-    """
-    if cycle.closing is None:
-        raise ValueError(f"cycle {cycle.name} is not closed")
-    scoring, same_state = cycle.charter.scoring, cycle.charter.conflicts.same_state
-    theirs = {reviewer: {_place(state) for state in states} for reviewer, states in reviewers.items()}
-    candidates = {
-        application: [name for name, places in theirs.items() if not (same_state and _place(state) in places)]
-        for application, state in applications.items()
-    }
-    panels = assign(
-        cycle.closing.seed,
-        candidates,
-        each=scoring.reviewers_per_application,
-        most=scoring.applications_per_reviewer,
-    )
-    return [
-        ReviewAssigned(cycle=cycle.name, application=application, review=alias(), private=Assignee(reviewer=reviewer))
-        for application, panel in sorted(panels.items())
-        for reviewer in panel
-    ]
-
-
-def _place(state: str) -> str:
-    """What is compared: a conflict must not hide behind a capital letter or a space."""
-    return state.strip().casefold()
-
-
-@dataclass(frozen=True, slots=True)
-class Application:
-    """A submitted application before another event about it."""
-
-    version: int
-    state: str
-    reviewed: bool
-    """Whether a review of it is in."""
-
-
-def supersedes(cycle: Cycle, before: Application | None, event: ApplicationSubmitted) -> bool:
-    """Whether this version is the one that stands from now on: the highest does.
-
-    A version submitted just before the close may arrive after reviewers were assigned; ValueError where that would
-    undo what rests on the earlier one, and where a block is missing.
-    """
-    if event.identity is None or event.claims is None or event.answers is None:
-        raise ValueError(f"application {event.application}: a block that reviewers need is not opened")
-    if before is None:
-        if cycle.assigned:
-            raise ValueError(f"application {event.application} is not in the set that was closed")
-        return True
-    if event.version <= before.version:
-        return False
-    if cycle.assigned and (before.reviewed or before.state != event.identity.state):
-        raise ValueError(f"application {event.application}: version {event.version} came after its review began")
-    return True
-
-
-def withdraw(cycle: Cycle, event: ApplicationWithdrawn) -> None:
-    """ValueError for an application that closing stated as submitted."""
-    if cycle.assigned:
-        raise ValueError(f"application {event.application} is in the set that was closed: it cannot be withdrawn")
 
 
 # --- reviews --------------------------------------------------------------------------------------------------------

@@ -13,12 +13,12 @@ from services.chassis.ids import opaque_id
 from services.chassis.inbox import Handlers
 from services.scoring import store
 from services.scoring.assignment import ImpossibleError
-from services.scoring.domain import assign_reviewers, close_cycle, open_cycle, supersedes, withdraw
+from services.scoring.cycle import assign_reviewers, close_cycle, open_cycle, supersedes, withdraw
 
 if TYPE_CHECKING:
     from schemas.envelope import Header
     from services.chassis.database import Tx
-    from services.scoring.domain import Cycle
+    from services.scoring.cycle import Cycle
 
 handlers = Handlers()
 

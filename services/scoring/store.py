@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from schemas.charter import Charter
 from schemas.exact import SetDigest
 from schemas.reviews import Points
-from services.scoring.domain import Application, Closing, Cycle, Scorecard, Seat, Sender
+from services.scoring.cycle import Application, Closing, Cycle
+from services.scoring.domain import Scorecard, Seat, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

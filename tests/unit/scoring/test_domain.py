@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -15,37 +14,27 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from schemas.applications import Answer, ApplicationSubmitted, ApplicationWithdrawn, Claims, Contact, Identity
-from schemas.charter import Charter, charter_digest
-from schemas.cycles import CycleClosed, CycleOpened
-from schemas.exact import Ratio, SetDigest
+from schemas.charter import Charter
+from schemas.exact import Ratio
 from schemas.reviews import Points, ReviewBody, ReviewCommand, Scores
 from services.chassis.refusal import RefusedError
 from services.scoring import domain
-from services.scoring.assignment import ImpossibleError
 from services.scoring.domain import (
     LEEWAY_SECONDS,
-    Application,
-    Closing,
-    Cycle,
     Reason,
     Review,
     Scorecard,
     Seat,
     Sender,
     check_command,
-    close_cycle,
     decide_review,
     decide_score,
     evolve,
-    open_cycle,
     score,
-    supersedes,
 )
 
 PROGRAMS = Path(__file__).resolve().parents[3] / "deploy" / "programs"
-TEXT = (PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8")
-SHIPPED = Charter.parse(TEXT)
+SHIPPED = Charter.parse((PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8"))
 OTHER = Charter.parse((PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8"))
 
 
@@ -321,133 +310,6 @@ def test_the_last_review_brings_the_score_with_its_inputs() -> None:
     assert scored.submitted == "submitted"
     assert scored.reviews == ["event-7", "event-8", "event-9"]
     assert scored.scores == score(SHIPPED, "city", [same(SHIPPED, "city", 3)] * 3)
-
-
-# Cycles, applications and the draw
-
-
-def cycle(charter: Charter = SHIPPED, applications: tuple[str, ...] = (), **changes: Any) -> Cycle:
-    closing = Closing("closed", bytes(32), SetDigest.of(applications))
-    return replace(Cycle("c", charter, "opened", sha256(bytes(32)).hexdigest(), closing), **changes)
-
-
-def opened(text: str = TEXT, **changes: Any) -> CycleOpened:
-    event: dict[str, Any] = {
-        "cycle": "c",
-        "program": "p",
-        "charter": text,
-        "charter_sha256": charter_digest(text),
-        "deadline": "2011-08-01T00:00:00Z",
-        "assignment_commitment": sha256(bytes(32)).hexdigest(),
-    }
-    return CycleOpened.model_validate(event | changes)
-
-
-def test_a_charter_that_is_not_what_its_digest_says_opens_no_cycle() -> None:
-    assert open_cycle(opened(), "e").charter == SHIPPED
-    with pytest.raises(ValueError, match="SHA-256"):
-        open_cycle(opened(charter_sha256="0" * 64), "e")
-
-
-def test_only_the_seed_that_was_committed_to_closes_a_cycle() -> None:
-    before = open_cycle(opened(), "e")
-    event = CycleClosed(cycle="c", submitted=SetDigest.of(["a"]), assignment_seed=bytes(32).hex(), closed_by="hand")
-    after = close_cycle(before, event, "closing")
-    assert after.closing == Closing("closing", bytes(32), SetDigest.of(["a"]))
-    with pytest.raises(ValueError, match="committed"):
-        close_cycle(before, event.model_copy(update={"assignment_seed": "01" * 32}), "closing")
-
-
-def test_where_a_cycle_stands() -> None:
-    both = cycle(applications=("a", "b"))
-    assert replace(both, closing=None).state(["a"], all_scored=False) == "open"
-    assert both.state(["a"], all_scored=False) == "waiting-for-applications"
-    assert both.state(["a", "b", "c"], all_scored=False) == "waiting-for-applications"
-    assert both.state(["a", "b"], all_scored=False) == "waiting-for-reviewers"
-    assert replace(both, assigned=True).state(["a", "b"], all_scored=False) == "assigned"
-    assert replace(both, assigned=True).state(["a", "b"], all_scored=True) == "scored"
-
-
-def names_of(found: Cycle, applications: dict[str, str], reviewers: dict[str, list[str]]) -> dict[str, set[str]]:
-    aliases = map(str, count())
-    made = domain.assign_reviewers(found, applications, reviewers, lambda: next(aliases))
-    assert len({event.review for event in made}) == len(made)
-    panels: dict[str, set[str]] = {}
-    for event in made:
-        assert event.private is not None
-        panels.setdefault(event.application, set()).add(event.private.reviewer)
-    return panels
-
-
-def test_no_reviewer_gets_an_application_of_a_state_of_theirs_where_the_charter_says_so() -> None:
-    reviewers = {"r1": ["Ohio", "Iowa"], "r2": [" ohio"], "r3": [], "r4": ["Utah"], "r5": ["Maine"]}
-    panels = names_of(cycle(), {"a": "Ohio", "b": "Utah"}, reviewers)
-    assert panels["a"] == {"r3", "r4", "r5"}
-    assert "r4" not in panels["b"]
-    assert OTHER.conflicts.same_state is False
-    assert names_of(cycle(OTHER), {"a": "Ohio"}, {"r1": ["Ohio"], "r2": ["Ohio"]}) == {"a": {"r1", "r2"}}
-
-
-def test_too_few_reviewers_are_said_and_nothing_is_assigned() -> None:
-    with pytest.raises(ImpossibleError, match="enrol at least 1 more"):
-        names_of(cycle(), {"a": "Ohio"}, {"r1": [], "r2": [], "r3": ["OHIO"]})
-
-
-def test_an_enrolment_keeps_states_once_and_trimmed() -> None:
-    event = domain.enroll(cycle(), "r", ["Utah ", "Utah", " Iowa", " "])
-    assert event.private is not None
-    assert event.private.states == ["Iowa", "Utah"]
-
-
-def submitted(version: int = 1, state: str = "Ohio") -> ApplicationSubmitted:
-    identity = Identity(
-        government="g",
-        name="Town",
-        state=state,
-        kind="city",
-        population=9,
-        population_source="census",
-        website="https://t.example",
-        tier="T1",
-    )
-    return ApplicationSubmitted(
-        cycle="c",
-        application="a",
-        version=version,
-        identity=identity,
-        claims=Claims(facts={}, assumed=[], metrics=[]),
-        answers={"crm": Answer(statement="yes")},
-        contact=Contact(official="o", title="t", email="o@t.example"),
-    )
-
-
-def test_the_highest_version_stands_until_its_review_began() -> None:
-    open_still, assigned = cycle(closing=None), cycle(assigned=True)
-    before = Application(version=1, state="Ohio", reviewed=False)
-    assert supersedes(open_still, None, submitted())
-    assert supersedes(open_still, before, submitted(2, "Utah"))
-    assert not supersedes(open_still, before, submitted(1))
-    assert supersedes(assigned, before, submitted(2))
-    for late, event in (
-        (replace(before, reviewed=True), submitted(2)),
-        (before, submitted(2, "Utah")),
-        (None, submitted()),
-    ):
-        with pytest.raises(ValueError, match="application a"):
-            supersedes(assigned, late, event)
-
-
-@pytest.mark.parametrize("block", ["identity", "claims", "answers"])
-def test_an_application_that_cannot_be_read_is_no_application(block: str) -> None:
-    with pytest.raises(ValueError, match="not opened"):
-        supersedes(cycle(), None, submitted().model_copy(update={block: None}))
-
-
-def test_what_closing_counted_is_not_withdrawn() -> None:
-    event = ApplicationWithdrawn(cycle="c", application="a")
-    domain.withdraw(cycle(), event)
-    with pytest.raises(ValueError, match="cannot be withdrawn"):
-        domain.withdraw(cycle(assigned=True), event)
 
 
 # Signed commands
