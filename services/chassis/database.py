@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
     from services.chassis.clock import Clock
 
+CONNECT_SECONDS = 10.0
+"""For a new connection: a server that takes it and says nothing is away as well."""
+ACQUIRE_SECONDS = 10.0
+"""For one of the pool to be free; TimeoutError then, so that whoever asks is told to come back."""
+COMMAND_SECONDS = 60.0
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection, whether of the pool or not."""
 
@@ -163,14 +169,23 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
         """A direct connection outside the pool, for locks that must live as long as their holder."""
-        connection = await asyncpg.connect(self.dsn, database=self.name)
+        connection = await asyncpg.connect(
+            self.dsn, database=self.name, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
+        )
         await _json(connection)
         return connection
 
     async def open(self) -> None:
         """Open the pool."""
         self._pool = await asyncpg.create_pool(
-            self.dsn, database=self.name, min_size=1, max_size=self._pool_size, init=_json, command_timeout=60
+            self.dsn,
+            database=self.name,
+            # None is kept: where one is, the pool tries to have it back once a second and logs each failure at length.
+            min_size=0,
+            max_size=self._pool_size,
+            init=_json,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
         )
 
     async def close(self) -> None:
@@ -186,7 +201,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """One transaction; committed when the block ends, rolled back when it raises."""
-        async with self.pool.acquire() as connection:
+        async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
             async with connection.transaction():
                 tx = Tx(connection, self.clock)
                 yield tx
@@ -200,7 +215,7 @@ class Database:
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection for queries only: one consistent snapshot, and PostgreSQL refuses writes."""
         async with (
-            self.pool.acquire() as connection,
+            self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection

@@ -16,7 +16,7 @@ class RacedError(Exception):
     """Another consumer moved the same mark meanwhile: the transaction is void and tried again."""
 
 
-_TRANSIENT: tuple[type[BaseException], ...] = (
+TRANSIENT: tuple[type[Exception], ...] = (
     RacedError,
     OSError,
     KafkaError,
@@ -28,12 +28,16 @@ _TRANSIENT: tuple[type[BaseException], ...] = (
     # The server was killed in the middle of a protocol exchange ("cannot switch to state …"): a lost connection.
     asyncpg.InternalClientError,
     asyncpg.InterfaceError,
+    # A migration changed what a prepared statement rests on; asyncpg drops those it has.
+    asyncpg.InvalidCachedStatementError,
 )
+"""What passes by itself, as classes; `transient` knows their exceptions."""
 
 
 def transient(error: BaseException) -> bool:
     """Whether the same work may succeed later with nothing changed."""
-    return isinstance(error, _TRANSIENT)
+    # asyncpg's InterfaceError is also a value that no column can hold: about the record, for ever.
+    return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
 
 
 def backoff(attempt: int, *, most: float = 10.0) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import structlog
 
 from schemas.envelope import RECORD_LIMIT, Envelope, Event, Header, UnreadableError, parse, read
-from schemas.topics import EVENTS
+from schemas.versions import split
 from services.chassis.failures import NotYetError, RacedError, transient
 
 if TYPE_CHECKING:
@@ -64,10 +64,12 @@ class Inbox(Protocol):
 
 
 class Handlers:
-    """The event types that a service reacts to, each with its one handler."""
+    """The event types that a service reacts to, each with its one handler: for the newest version that it knows."""
 
     def __init__(self) -> None:
         self.by_type: dict[str, Handler] = {}
+        self._handled: dict[str, str] = {}
+        """The handled version of a type, by the type's name without the version."""
 
     def on(
         self, model: type[E]
@@ -75,23 +77,28 @@ class Handlers:
         """Register `async def effect(tx, event, header)` for an event type."""
 
         def register(handler: Callable[[Tx, E, Header], Awaitable[None]]) -> Callable[[Tx, E, Header], Awaitable[None]]:
-            if model.TYPE in self.by_type:
-                message = f"{model.TYPE} has a handler already"
+            name, _ = split(model.TYPE)
+            if name in self._handled:
+                message = f"{self._handled[name]} has a handler already: older events come as what it takes"
                 raise ValueError(message)
+            self._handled[name] = model.TYPE
             self.by_type[model.TYPE] = handler
             return handler
 
         return register
 
-    def newer_than_handled(self, event_type: str) -> bool:
-        """Whether this is a later version of a type that is handled here: a rolling upgrade under way."""
-        if event_type in EVENTS:
-            return False
-        name, _, version = event_type.rpartition(".v")
-        return any(
-            handled.rpartition(".v")[0] == name and int(handled.rpartition(".v")[2]) < int(version)
-            for handled in self.by_type
-        )
+    def handled_as(self, event_type: str) -> str | None:
+        """The type as which an event is handled: its own or a later version's; None where nothing here reacts to it.
+
+        NotYetError for a version that is newer than the handled one: a rolling upgrade is under way, and skipping the
+        event would lose it.
+        """
+        name, version = split(event_type)
+        handled = self._handled.get(name)
+        if handled is not None and version > split(handled)[1]:
+            message = f"{event_type} is newer than {handled}, which this service handles"
+            raise NotYetError(message)
+        return handled
 
 
 class EventInbox:
@@ -116,22 +123,30 @@ class EventInbox:
             mark = marks.get(envelope.key, 0)
             if envelope.sequence <= mark:
                 continue
-            if envelope.sequence > mark + 1:
-                await self._park(tx, record, envelope, "not_yet", f"sequence {mark + 1} is not here yet")
+            if early := self._early(envelope, mark):
+                await self._park(tx, record, envelope, "not_yet", early)
                 continue
             await self._apply(tx, envelope)
             marks[envelope.key] = envelope.sequence
         await move_marks(tx.db, before, marks)
 
+    def _early(self, envelope: Envelope, mark: int) -> str | None:
+        """Why an event must wait, as far as that is known before its handler runs."""
+        if envelope.sequence > mark + 1:
+            return f"sequence {mark + 1} is not here yet"
+        try:
+            self._handlers.handled_as(envelope.type)
+        except NotYetError as error:
+            return str(error)
+        return None
+
     async def _apply(self, tx: Tx, envelope: Envelope) -> None:
-        handler = self._handlers.by_type.get(envelope.type)
-        if handler is None:
-            if self._handlers.newer_than_handled(envelope.type):
-                message = f"{envelope.type} is newer than this service"
-                raise NotYetError(message)
+        handled = self._handlers.handled_as(envelope.type)
+        if handled is None:
             return
         tx.cause = envelope.id
-        await handler(tx, read(envelope), Header.model_validate(envelope, from_attributes=True))
+        event = read(envelope, handled)
+        await self._handlers.by_type[handled](tx, event, Header.model_validate(envelope, from_attributes=True))
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Park a record that failed alone: to wait if it is only early, as poison otherwise."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from services.chassis.clock import Clock
 
-ROLES = ("program-admin", "applicant", "reviewer", "board", "auditor", "partner", "subscriber")
+ROLES = ("program-admin", "applicant", "reviewer", "board", "auditor", "partner", "subscriber", "service")
 
 
 class Issuer:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from services.chassis.failures import transient
+from services.chassis.failures import TRANSIENT, transient
 from services.chassis.refusal import RefusedError, pointer
 
 if TYPE_CHECKING:
@@ -109,16 +109,19 @@ def install(app: FastAPI) -> None:
         problem = Problem(error.status_code, rule, str(error.detail), headers=dict(error.headers or {}))
         return problem.response(request.url.path)
 
+    # By class: what the handler of Exception answers is raised once more behind it, and costs the client its connection.
+    async def _away(request: Request, error: Exception) -> JSONResponse:
+        if not transient(error):
+            raise error
+        log.warning("unavailable", path=request.url.path, error=repr(error))
+        # A commit may have been under way: whether it happened is for the repeated key to find out.
+        detail = "A part behind this is away. Send it again with the same Idempotency-Key: it will happen once."
+        return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response(request.url.path)
+
+    for passing in TRANSIENT:
+        app.add_exception_handler(passing, _away)
+
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        if transient(error):
-            log.warning("unavailable", path=request.url.path, error=repr(error))
-            problem = Problem(
-                503,
-                "unavailable",
-                "A part behind this is away; nothing was saved. Try again.",
-                headers={"Retry-After": "2"},
-            )
-            return problem.response(request.url.path)
         log.error("unexpected", path=request.url.path, exc_info=error)
         return Problem(500, "unexpected", "This is our fault; nothing was saved.").response(request.url.path)

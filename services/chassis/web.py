@@ -101,7 +101,7 @@ async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[
     row = (f"{who.issuer} {who.subject}", key)
     # A second request with the same key waits here until the first one's transaction ends.
     fresh = await tx.db.fetchval(
-        "insert into chassis.idempotency (principal, key, request_sha256) values ($1, $2, $3)"
+        "insert into private.idempotency (principal, key, request_sha256) values ($1, $2, $3)"
         " on conflict do nothing returning true",
         *row,
         fingerprint,
@@ -110,7 +110,7 @@ async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[
         return await _as_before(tx, row, fingerprint)
     response = _succeeded(await handle(request))
     await tx.db.execute(
-        "update chassis.idempotency set status = $3, headers = $4, body = $5 where principal = $1 and key = $2",
+        "update private.idempotency set status = $3, headers = $4, body = $5 where principal = $1 and key = $2",
         *row,
         response.status_code,
         dict(response.headers),
@@ -120,7 +120,7 @@ async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[
 
 
 async def _as_before(tx: Tx, row: tuple[str, str], fingerprint: bytes) -> Response:
-    kept = await tx.db.fetchrow("select * from chassis.idempotency where principal = $1 and key = $2", *row)
+    kept = await tx.db.fetchrow("select * from private.idempotency where principal = $1 and key = $2", *row)
     if kept is None or kept["request_sha256"] != fingerprint:
         raise Problem(422, "idempotency-key-reused", "This Idempotency-Key was used for another request.")
     response = Response(kept["body"], kept["status"], headers=kept["headers"])

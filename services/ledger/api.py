@@ -1,4 +1,4 @@
-"""The ledger over HTTP: the logs, their checkpoints, and a cycle's export."""
+"""The ledger over HTTP: the logs, their checkpoints, a cycle's export, and the feed over all logs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from services.chassis import archive
 from services.chassis.auth import unauthorized
 from services.chassis.problems import not_found
-from services.chassis.web import Anyone, Asked, CommandRoute, Reading
-from services.ledger import checkpoints, export, store
+from services.chassis.web import Anyone, Asked, CommandRoute, Reading, SignedIn
+from services.ledger import checkpoints, export, feed, store
 from services.ledger.domain import PROGRAM
 from services.ledger.export import Audience
 
@@ -60,6 +60,30 @@ async def show_checkpoint(log: str, asked: Asked) -> Response:
     if note is None:
         raise not_found()
     return Response(note, media_type="text/plain; charset=utf-8")
+
+
+@router.get("/feed", response_class=Response, responses={200: {"content": {"application/x-ndjson": {}}}})
+async def read_feed(
+    asked: Asked,
+    who: SignedIn,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Where the last page ended.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=5_000)] = 1_000,
+) -> Response:
+    """Every event of every log, one record per line, byte for byte as on Kafka but for disclosures erased since.
+
+    In the order of logging: a predecessor and a cause come first. `Link: <…>; rel="next"` goes on behind this page, now
+    or later; a page without lines is the end for the moment. For auditors, and for services that rebuild their state.
+    """
+    who.require("auditor", "service")
+    async with asked.database.transaction() as tx:
+        records, last = await feed.page(tx.db, after, limit)
+        if records:
+            await store.note_reading(tx.db, who, "feed", "*", last)
+    return Response(
+        b"".join(record + b"\n" for record in records),
+        media_type="application/x-ndjson",
+        headers={"Link": f'</ledger/v1/feed?after={last}&limit={limit}>; rel="next"'},
+    )
 
 
 @router.get("/cycles/{cycle}/export", response_class=Response, responses={200: {"content": {"application/zip": {}}}})

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SEQUENCER = 7_311_003
 _TREE = "log, origin, verifier_key, frontier"
+_ENTRY = ("log", "index", "id", "type", "source", "subject", "sequence", "leaf_hash", "leaf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,16 @@ async def head(db: Connection, log: str) -> Head | None:
 
 async def heads(db: Connection, logs: Collection[str]) -> dict[str, Head]:
     """Those of `logs` that are open, locked."""
-    rows = await db.fetch(f"select {_TREE} from ledger.log where log = any($1) order by log for update", sorted(logs))  # noqa: S608
+    rows = await db.fetch(
+        f"select {_TREE} from projection.log where log = any($1) order by log for update",  # noqa: S608  (a constant)
+        sorted(logs),
+    )
     return {row["log"]: _head(row) for row in rows}
 
 
 async def every_head(db: Connection) -> list[Head]:
     """Every open log, not locked."""
-    return [_head(row) for row in await db.fetch(f"select {_TREE} from ledger.log order by log")]  # noqa: S608
+    return [_head(row) for row in await db.fetch(f"select {_TREE} from projection.log order by log")]  # noqa: S608  (likewise)
 
 
 def _head(row: Any) -> Head:  # noqa: ANN401  (a row of _TREE)
@@ -78,11 +82,11 @@ async def known(
         with turn as (select * from unnest($2::text[], $3::text[], $4::bigint[]) as t (source, subject, sequence))
         select id, leaf_hash, source, subject, sequence from ledger.entry where id = any($1)
         union all
-        select id, leaf_hash, source, subject, sequence from projection.held where id = any($1)
+        select id, leaf_hash, source, subject, sequence from private.held where id = any($1)
         union all
         select id, leaf_hash, source, subject, sequence from ledger.entry join turn using (source, subject, sequence)
         union all
-        select id, leaf_hash, source, subject, sequence from projection.held join turn using (source, subject, sequence)
+        select id, leaf_hash, source, subject, sequence from private.held join turn using (source, subject, sequence)
         """,
         [a.id for a in arrivals],
         *_turns([a.turn for a in arrivals]),
@@ -97,7 +101,8 @@ async def met(db: Connection, needs: Collection[Need]) -> set[Need]:
     """Those of `needs` that the logs meet."""
     found: set[Need] = set()
     if logs := [need[1] for need in needs if need[0] == "log"]:
-        found |= {("log", row["log"]) for row in await db.fetch("select log from ledger.log where log = any($1)", logs)}
+        rows = await db.fetch("select log from projection.log where log = any($1)", logs)
+        found |= {("log", row["log"]) for row in rows}
     if ids := [need[1] for need in needs if need[0] == "event"]:
         found |= {("event", row["id"]) for row in await db.fetch("select id from ledger.entry where id = any($1)", ids)}
     if turns := [(need[1], need[2], int(need[3])) for need in needs if need[0] == "turn"]:
@@ -117,14 +122,14 @@ async def waiting_behind(db: Connection, placed: Sequence[Arrival]) -> list[Arri
     rows = await db.fetch(
         """
         with found as (
-            select position from projection.held
+            select position from private.held
                 join unnest($1::text[], $2::text[]) as t (source, subject) using (source, subject)
             union
-            select position from projection.held where cause = any($3)
+            select position from private.held where cause = any($3)
             union
-            select position from projection.held where log = any($4)
+            select position from private.held where log = any($4)
         )
-        select id, type, source, subject, sequence, cause, log from projection.held join found using (position)
+        select id, type, source, subject, sequence, cause, log from private.held join found using (position)
         order by position
         """,
         [source for source, _ in aggregates],
@@ -139,7 +144,7 @@ async def hold(db: Connection, incoming: Sequence[Incoming]) -> None:
     """Keep events that must wait."""
     await db.copy_records_to_table(
         "held",
-        schema_name="projection",
+        schema_name="private",
         columns=("id", "type", "source", "subject", "sequence", "cause", "log", "leaf_hash", "record"),
         records=[
             (a.id, a.type, *a.turn, a.cause, a.log, i.leaf_hash, i.record) for i in incoming for a in (i.arrival,)
@@ -149,14 +154,14 @@ async def hold(db: Connection, incoming: Sequence[Incoming]) -> None:
 
 async def release(db: Connection, ids: Sequence[str]) -> list[bytes]:
     """Take those of `ids` that are held out of the table and return their records."""
-    rows = await db.fetch("delete from projection.held where id = any($1) returning record", ids)
+    rows = await db.fetch("delete from private.held where id = any($1) returning record", ids)
     return [row["record"] for row in rows]
 
 
 async def overdue(db: Connection, seconds: float) -> list[Any]:
     """What is held for longer than that and was not warned of before (rows of id, type, log), oldest first."""
     rows = await db.fetch(
-        "update projection.held set warned = true"
+        "update private.held set warned = true"
         " where not warned and held_at < clock_timestamp() - make_interval(secs => $1)"
         " returning position, id, type, log",
         seconds,
@@ -169,7 +174,7 @@ async def raise_alarm(db: Connection, incoming: Incoming, kind: str) -> bool:
     a = incoming.arrival
     return bool(
         await db.fetchval(
-            "insert into projection.alarm (id, leaf_hash, kind, log, source, subject, sequence, leaf)"
+            "insert into ledger.alarm (id, leaf_hash, kind, log, source, subject, sequence, leaf)"
             " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning true",
             a.id,
             incoming.leaf_hash,
@@ -186,7 +191,7 @@ async def raise_alarm(db: Connection, incoming: Incoming, kind: str) -> bool:
 async def open_log(db: Connection, opened: Head) -> None:
     """Add a log without entries."""
     await db.execute(
-        "insert into ledger.log (log, origin, verifier_key, root, frontier) values ($1, $2, $3, $4, $5)",
+        "insert into projection.log (log, origin, verifier_key, root, frontier) values ($1, $2, $3, $4, $5)",
         opened.log,
         opened.origin,
         opened.verifier_key,
@@ -205,18 +210,23 @@ async def append(db: Connection, logs: Mapping[str, Head], placed: Sequence[Inco
         )
         openings += [(arrival.log, tree.size, block, opening) for block, opening in incoming.openings.items()]
         tree.append(incoming.leaf_hash)
-    await db.copy_records_to_table("entry", schema_name="ledger", records=entries)
+    await db.copy_records_to_table("entry", schema_name="ledger", columns=_ENTRY, records=entries)
     await db.copy_records_to_table("disclosure", schema_name="private", records=openings)
+    await save_trees(db, logs.values())
+
+
+async def save_trees(db: Connection, heads: Collection[Head]) -> None:
+    """Keep the trees of logs as they are now."""
     await db.execute(
         """
-        update ledger.log set size = t.size, root = t.root, frontier = t.frontier
+        update projection.log as l set size = t.size, root = t.root, frontier = t.frontier
         from unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[]) as t (log, size, root, frontier)
-        where ledger.log.log = t.log
+        where l.log = t.log
         """,
-        [h.log for h in logs.values()],
-        [h.tree.size for h in logs.values()],
-        [h.tree.root for h in logs.values()],
-        [bytes(h.tree) for h in logs.values()],
+        [head.log for head in heads],
+        [head.tree.size for head in heads],
+        [head.tree.root for head in heads],
+        [bytes(head.tree) for head in heads],
     )
 
 
@@ -226,8 +236,8 @@ async def overview(db: Connection, log: str | None = None) -> list[Any]:
         """
         select log, origin, verifier_key, coalesce(size, 0) as size, root, coalesce(held, 0) as held,
             coalesce(overdue, 0) as overdue
-        from ledger.log full join (
-            select log, count(*) as held, count(*) filter (where warned) as overdue from projection.held group by log
+        from projection.log full join (
+            select log, count(*) as held, count(*) filter (where warned) as overdue from private.held group by log
         ) as waiting using (log)
         where $1::text is null or log = $1 order by log
         """,
@@ -245,7 +255,7 @@ async def signed_lately(db: Connection, log: str) -> bytes | None:
     """The last note of a log, if nothing was appended since or less than a second has passed."""
     note: bytes | None = await db.fetchval(
         """
-        select c.note from ledger.checkpoint c join ledger.log l using (log)
+        select c.note from ledger.checkpoint c join projection.log l using (log)
         where log = $1 and (c.size = l.size or c.signed_at > clock_timestamp() - interval '1 second')
         order by c.size desc limit 1
         """,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.envelope import Instant
@@ -21,6 +21,7 @@ from services.notifications.domain import Filters, State, Subscription
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
 
 PAGE = 100
+Id = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 Cursor = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 
 
@@ -122,13 +123,13 @@ async def list_subscriptions(db: Reading, who: SignedIn, cursor: Cursor = None) 
 
 
 @router.get("/subscriptions/{subscription}")
-async def show_subscription(subscription: str, db: Reading, who: SignedIn) -> SubscriptionView:
+async def show_subscription(subscription: Id, db: Reading, who: SignedIn) -> SubscriptionView:
     """One of one's own subscriptions."""
     return await _shown(db, who, subscription)
 
 
 @router.delete("/subscriptions/{subscription}")
-async def cancel_subscription(subscription: str, tx: Writing, who: SignedIn) -> SubscriptionView:
+async def cancel_subscription(subscription: Id, tx: Writing, who: SignedIn) -> SubscriptionView:
     """Want no more notices; what is on its way is dropped."""
     found = await _own(tx.db, who, subscription)
     for event in domain.cancel(found):
@@ -139,7 +140,7 @@ async def cancel_subscription(subscription: str, tx: Writing, who: SignedIn) -> 
 
 
 @router.get("/subscriptions/{subscription}/attempts")
-async def list_attempts(subscription: str, db: Reading, who: SignedIn, cursor: Cursor = None) -> Attempts:
+async def list_attempts(subscription: Id, db: Reading, who: SignedIn, cursor: Cursor = None) -> Attempts:
     """Every attempt that was made for one of one's own subscriptions, the challenge included."""
     await _shown(db, who, subscription)
     rows = await backlog.attempts(db, subscription, before=cursor, limit=PAGE)
@@ -148,7 +149,7 @@ async def list_attempts(subscription: str, db: Reading, who: SignedIn, cursor: C
 
 
 @router.post("/subscriptions/{subscription}/notices/{notice_id}/replay", status_code=202)
-async def replay_notice(subscription: str, notice_id: str, tx: Writing, who: SignedIn) -> Replayed:
+async def replay_notice(subscription: Id, notice_id: Id, tx: Writing, who: SignedIn) -> Replayed:
     """Have a notice sent again, delivered or not."""
     domain.replay(await _own(tx.db, who, subscription))
     row = await backlog.replay(tx, subscription, notice_id)

@@ -62,51 +62,56 @@ class Claim:
 
     lease: str
     subscription: str
+    turn: int
+    """The subscription's place in the round."""
+    doubtful: bool
+    """Whether the endpoint is failing, or has not yet proven that it is one."""
     delivery: Delivery
     url: str
     secret: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a process can take up: `places` deliveries, `each` of them to one subscription, beginning after `turn`."""
+
     doubtful: bool
-    """Whether the endpoint is failing, or has not yet proven that it is one."""
+    places: int
+    each: int
+    turn: int
 
 
 async def claim(
-    db: Connection | asyncpg.Pool[asyncpg.Record],
-    now: datetime,
-    until: datetime,
-    *,
-    free: int,
-    doubtful: int,
-    each: int,
+    db: Connection | asyncpg.Pool[asyncpg.Record], share: Share, now: datetime, until: datetime
 ) -> list[Claim]:
-    """Lease what is due at `now`: `free` at most, `doubtful` of them to doubtful endpoints, `each` to one subscription.
+    """Lease what is due at `now` as far as it fits into `share`: of its kind of endpoints only, in turn.
 
     Of a subscription and an aggregate only the first that is pending, so that they arrive in order.
     """
     lease = opaque_id()
-    rows = await db.fetch(_CLAIM, now, until, lease, free, doubtful, each)
+    rows = await db.fetch(_CLAIM, now, until, lease, share.doubtful, share.places, share.each, share.turn)
     return [
         Claim(
             lease=lease,
             subscription=row["subscription"],
+            turn=row["turn"],
+            doubtful=share.doubtful,
             delivery=Delivery(row["notice"], row["message"], row["kind"], row["tries"], row["attempts"]),
             url=row["url"],
             secret=row["secret"],
             body=row["body"],
-            doubtful=row["doubtful"],
         )
         for row in rows
     ]
 
 
+# Goes through the subscriptions in turn and stops when it has enough: sorting all that is due would cost the more, the
+# longer the queue is.
 _CLAIM = """
-with waiting as (
-    select distinct subscription from private.delivery where state = 'pending' and due <= $1
-), head as (
-    select d.notice, d.due, d.position, s.state = 'pending' or s.failing_since is not null as doubtful
-    from waiting join private.subscription s using (subscription)
-    cross join lateral (
-        select notice, due, position from private.delivery d
+with head as (
+    select d.notice from private.subscription s cross join lateral (
+        select notice from private.delivery d
         where d.subscription = s.subscription and d.state = 'pending' and d.due <= $1
             and (d.leased_until is null or d.leased_until <= $1)
             and not exists (
@@ -120,23 +125,20 @@ with waiting as (
             where busy.subscription = s.subscription and busy.state = 'pending' and busy.leased_until > $1
         ))
     ) d
-    where s.state in ('pending', 'confirmed')
-), ranked as (
-    select *, row_number() over (partition by doubtful order by due, position) as place from head
+    where s.position > $7 and s.state in ('pending', 'confirmed')
+        and (s.state = 'pending' or s.failing_since is not null) = $4
+        and exists (select from private.delivery where state = 'pending' and due <= $1)
+    order by s.position limit $5
 ), taken as (
-    select d.notice from private.delivery d
-    where d.notice in (
-        select notice from ranked where not doubtful or place <= $5 order by doubtful, due, position limit $4
-    )
+    select notice from private.delivery d where notice in (select notice from head)
     -- Again, because another process may have taken it since the snapshot.
     and d.state = 'pending' and d.due <= $1 and (d.leased_until is null or d.leased_until <= $1)
     for update skip locked
 )
 update private.delivery d set lease = $3, leased_until = $2
-from taken, ranked, private.subscription s, private.message m
-where d.notice = taken.notice and ranked.notice = d.notice
-    and s.subscription = d.subscription and m.message = d.message
-returning d.notice, d.subscription, d.tries, d.attempts, s.url, s.secret, m.message, m.kind, m.body, ranked.doubtful
+from taken, private.subscription s, private.message m
+where d.notice = taken.notice and s.subscription = d.subscription and m.message = d.message
+returning d.notice, d.subscription, d.tries, d.attempts, s.position as turn, s.url, s.secret, m.message, m.kind, m.body
 """
 
 

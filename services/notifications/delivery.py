@@ -27,7 +27,7 @@ from services.notifications.domain import CHALLENGE, Answer, after, retry_after,
 if TYPE_CHECKING:
     from services.chassis.outbound import OutboundResponse
     from services.chassis.service import Service
-    from services.notifications.backlog import Claim
+    from services.notifications.backlog import Claim, Share
 
 SECONDS = 15.0
 """For one attempt, from looking up the name to the end of the answer."""
@@ -62,6 +62,7 @@ class Courier:
         self._places: int = service.settings.webhooks_at_once
         self._poll: float = service.settings.poll_seconds
         self._work = service.database.alarm(backlog.WORK)
+        self._turns = {False: 0, True: 0}
         self._running: dict[asyncio.Task[None], Claim] = {}
 
     async def run(self) -> None:
@@ -86,19 +87,22 @@ class Courier:
             await self._drain()
 
     async def _take_up(self) -> None:
-        doubtful = sum(claim.doubtful for claim in self._running.values())
-        free = self._places - len(self._running)
-        if free <= 0:
-            return
+        for doubtful, most in ((False, self._places), (True, self._places // 2)):
+            busy = sum(claim.doubtful for claim in self._running.values()) if doubtful else 0
+            places = min(most - busy, self._places - len(self._running))
+            if places > 0:
+                await self._take_share(backlog.Share(doubtful, places, PER_SUBSCRIPTION, self._turns[doubtful]))
+
+    async def _take_share(self, share: Share) -> None:
         now = self._machine.now()
-        for claim in await backlog.claim(
-            self._database.pool,
-            now,
-            now + LEASE,
-            free=free,
-            doubtful=max(0, self._places // 2 - doubtful),
-            each=PER_SUBSCRIPTION,
-        ):
+        claims = await backlog.claim(self._database.pool, share, now, now + LEASE)
+        if len(claims) == share.places:
+            self._turns[share.doubtful] = max(claim.turn for claim in claims)
+        elif share.turn:
+            # The round is over: look again from its beginning.
+            self._turns[share.doubtful] = 0
+            self._work.set()
+        for claim in claims:
             task = asyncio.create_task(self._deliver(claim), name=f"delivery:{claim.delivery.notice}")
             self._running[task] = claim
             task.add_done_callback(self._ended)
@@ -116,6 +120,7 @@ class Courier:
             _, late = await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _deliver(self, claim: Claim) -> None:
         began = self._machine.now()

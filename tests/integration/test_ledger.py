@@ -196,11 +196,11 @@ async def logged(service: Service, log: str, size: int) -> list[Any]:
 
 
 async def held(service: Service, log: str) -> int:
-    return int(await service.database.pool.fetchval("select count(*) from projection.held where log = $1", log))
+    return int(await service.database.pool.fetchval("select count(*) from private.held where log = $1", log))
 
 
 async def alarms(service: Service, log: str) -> list[str]:
-    rows = await service.database.pool.fetch("select kind from projection.alarm where log = $1", log)
+    rows = await service.database.pool.fetch("select kind from ledger.alarm where log = $1", log)
     return [row["kind"] for row in rows]
 
 
@@ -301,7 +301,7 @@ async def test_an_applications_events_wait_for_their_cycle_and_are_seen_to_wait(
     assert (shown["size"], shown["origin"], shown["held"], shown["overdue"]) == (0, None, len(early), 0)
     assert (await web.get(f"/v1/logs/{cycle.label}/checkpoint")).status_code == 404
     await running.database.pool.execute(
-        "update projection.held set held_at = held_at - interval '61 seconds' where log = $1", cycle.label
+        "update private.held set held_at = held_at - interval '61 seconds' where log = $1", cycle.label
     )
 
     async def overdue() -> bool:
@@ -442,7 +442,7 @@ async def test_a_restart_continues_where_it_stopped(here: Runtime, kafka: AIOKaf
         assert_whole(rows, cycle)
         opened = [row["type"] for row in await entries(second, "program")].count(LogOpened.TYPE)
         assert opened == 1
-        state = await second.database.pool.fetchrow("select size, root from ledger.log where log = $1", cycle.label)
+        state = await second.database.pool.fetchrow("select size, root from projection.log where log = $1", cycle.label)
         assert state is not None
         assert tuple(state) == (len(rows), root(row["leaf_hash"] for row in rows))
     finally:

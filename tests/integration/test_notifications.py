@@ -8,6 +8,7 @@ import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -502,6 +503,20 @@ async def test_a_challenge_that_meets_a_sleeping_endpoint_is_repeated(world: Wor
     assert first["notice"] == second["notice"]
 
 
+async def test_new_work_is_taken_up_at_once_and_not_at_the_next_look(
+    runtime: RuntimeMaker, machine: Machine, issuer: Issuer, kafka: AIOKafkaProducer, cohort: Cohort
+) -> None:
+    given = runtime(EmbeddedSettings)
+    rarely = replace(given, settings=given.settings.model_copy(update={"poll_seconds": 60.0}))
+    async with World(app.service(rarely), machine, issuer, kafka) as world:
+        receiver = Receiver()
+        await world.subscribe(receiver)
+        await cohort.grant("Boston")
+        await cohort.announce()
+        await cohort.expire("Boston")
+        await got(receiver, 3)
+
+
 async def test_an_address_on_the_network_within_is_never_called(
     runtime: RuntimeMaker, machine: Machine, issuer: Issuer, kafka: AIOKafkaProducer
 ) -> None:
@@ -852,6 +867,7 @@ async def test_a_subscription_that_cannot_work_is_refused_with_its_field(world: 
         ("/secret", {"url": url, "secret": "whsk_" + "A" * 86 + "=="}),
         ("/filters/state", {"url": url, "filters": {"state": ["Ohio"]}}),
         ("/filters/types/0", {"url": url, "filters": {"types": ["decline"]}}),
+        ("/filters/states/0", {"url": url, "filters": {"states": [""]}}),
         ("/colour", {"url": url, "colour": "red"}),
     ]
     for pointer, body in wrong:
@@ -859,6 +875,8 @@ async def test_a_subscription_that_cannot_work_is_refused_with_its_field(world: 
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
         assert body.get("secret", "no secret") not in answer.text
     assert (await world.call("GET", "")).json()["items"] == []
+    assert (await world.call("GET", "/%00")).status_code == 422
+    assert (await world.call("GET", f"/{opaque_id()}")).status_code == 404
 
 
 async def test_a_person_has_a_few_subscriptions_at_a_time_and_a_nameless_one_has_none(world: World) -> None:

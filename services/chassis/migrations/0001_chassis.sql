@@ -72,8 +72,8 @@ create table chassis.schedule (
 );
 create index schedule_due on chassis.schedule (due);
 
--- Answers to POSTs with an Idempotency-Key, kept in the transaction of their effect.
-create table chassis.idempotency (
+-- Answers to POSTs with an Idempotency-Key, kept in the transaction of their effect; they may hold a secret.
+create table private.idempotency (
     principal text not null,
     key text not null,
     request_sha256 bytea not null,

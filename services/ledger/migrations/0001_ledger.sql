@@ -1,20 +1,10 @@
--- The archive itself: rebuilt from nothing, so in neither `projection` nor `private`.
+-- Schema `ledger` is the archive itself: rebuilt from nothing, so in neither `projection` nor `private`.
 create schema ledger;
 
 create function ledger.refuse_change() returns trigger language plpgsql as
     $$ begin raise exception 'the ledger is append-only'; end $$;
 
--- One log per cycle, and `program`. The tree's state moves in the transaction that appends.
-create table ledger.log (
-    log text collate "C" primary key,
-    origin text collate "C" not null unique,
-    verifier_key text not null,
-    size bigint not null default 0,
-    root bytea not null,
-    frontier bytea not null
-);
-
--- `leaf` is stored exactly as it was hashed. An event has one place in one log.
+-- `leaf` is stored exactly as it was hashed. An event has one place in one log, and one in the feed over all logs.
 create table ledger.entry (
     log text collate "C" not null,
     index bigint not null,
@@ -25,6 +15,8 @@ create table ledger.entry (
     sequence bigint not null,
     leaf_hash bytea not null,
     leaf bytea not null,
+    -- Given under the sequencer's lock, hence in the order of the commits: whoever read up to one has missed nothing.
+    position bigint generated always as identity unique,
     primary key (log, index),
     unique (source, subject, sequence)
 );
@@ -47,6 +39,20 @@ create trigger append_only before update or delete on ledger.checkpoint
 create trigger append_only_whole before truncate on ledger.checkpoint
     for each statement execute function ledger.refuse_change();
 
+-- Events that contradict what is logged or held: evidence of a fault or a forgery, never appended.
+create table ledger.alarm (
+    id text collate "C" not null,
+    leaf_hash bytea not null,
+    kind text not null check (kind in ('same id, other bytes', 'same sequence, other id', 'not written by the ledger')),
+    log text collate "C" not null,
+    source text collate "C" not null,
+    subject text collate "C" not null,
+    sequence bigint not null,
+    leaf bytea not null,
+    raised_at timestamptz not null default clock_timestamp(),
+    primary key (id, leaf_hash)
+);
+
 -- The openings of sealed blocks: erasable, apart from the leaves, which stay provable without them.
 create table private.disclosure (
     log text collate "C" not null,
@@ -56,7 +62,7 @@ create table private.disclosure (
     primary key (log, index, block)
 );
 
--- Who read private data, when, and up to which entry.
+-- Who read private data, when, and up to which entry; of the feed over all logs (log '*'), up to which position.
 create table private.read_log (
     read_at timestamptz not null default clock_timestamp(),
     issuer text not null,
@@ -66,8 +72,8 @@ create table private.read_log (
     size bigint not null
 );
 
--- Events whose predecessor, cause or log is not in yet, as they came.
-create table projection.held (
+-- Events whose predecessor, cause or log is not in yet, as they came: with their openings.
+create table private.held (
     position bigint generated always as identity primary key,
     id text collate "C" not null unique,
     type text not null,
@@ -82,19 +88,15 @@ create table projection.held (
     warned boolean not null default false,
     unique (source, subject, sequence)
 );
-create index held_cause on projection.held (cause);
-create index held_log on projection.held (log);
+create index held_cause on private.held (cause);
+create index held_log on private.held (log);
 
--- Events that contradict what is logged or held: evidence of a fault or a forgery, never appended.
-create table projection.alarm (
-    id text collate "C" not null,
-    leaf_hash bytea not null,
-    kind text not null check (kind in ('same id, other bytes', 'same sequence, other id', 'not written by the ledger')),
-    log text collate "C" not null,
-    source text collate "C" not null,
-    subject text collate "C" not null,
-    sequence bigint not null,
-    leaf bytea not null,
-    raised_at timestamptz not null default clock_timestamp(),
-    primary key (id, leaf_hash)
+-- Rebuilt from the entries: one log per cycle, and `program`. The tree's state moves in the transaction that appends.
+create table projection.log (
+    log text collate "C" primary key,
+    origin text collate "C" not null unique,
+    verifier_key text not null,
+    size bigint not null default 0,
+    root bytea not null,
+    frontier bytea not null
 );
