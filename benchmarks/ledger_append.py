@@ -30,7 +30,7 @@ async def run(ground: Ground, *, count: int, rounds: int) -> Result:
         started = time.perf_counter()
         await drained(kafka, before, count)
         seconds = time.perf_counter() - started
-        logged = await service.database.pool.fetchval("select sum(size) from ledger.log")
+        logged = await service.database.pool.fetchval("select sum(size) from projection.log")
         await service.stop()
         if logged < count:
             raise RuntimeError(f"{logged} entries for {count} events")

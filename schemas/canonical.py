@@ -26,7 +26,7 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401  (any JSON value)
         raise NotCanonicalError(str(error)) from error
 
 
-def _guard(value: Any) -> None:  # noqa: ANN401
+def _guard(value: Any) -> None:  # noqa: ANN401  (any JSON value)
     """Refuse what orjson would write otherwise than JCS. A loop, not a recursion: this is on the ledger's hot path."""
     waiting = [[value]]
     while waiting:

@@ -40,14 +40,15 @@ class CycleDeadlineExtended(Event):
 
 
 class CycleClosed(Event):
-    """No application enters any more. States the set of submitted, not withdrawn applications without listing it."""
+    """No application enters or changes any more. States which versions stand, without listing them."""
 
     TYPE = "intake.cycle.closed.v1"
     ABOUT = "cycle"
 
     cycle: str
     submitted: SetDigest
-    """Over the applications' ids."""
+    """Over the event ids of the standing `ApplicationSubmitted`: the latest version of every application that was
+    submitted and not withdrawn. Who holds exactly these events knows that no amendment is still on its way."""
     assignment_seed: str
     """32 bytes, hex; its SHA-256 is `CycleOpened.assignment_commitment`."""
     closed_by: Literal["schedule", "hand"]

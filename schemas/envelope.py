@@ -9,7 +9,7 @@ A field marked `Sealed[...]` leaves its event as a *block*: the leaf that the le
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 
 from schemas.canonical import canonical
 from schemas.exact import SAFE_INTEGER
+from schemas.versions import upcast
 
 LEAF_LIMIT = 60_000
 """Bytes; C2SP tlog-tiles entry bundles carry a 16-bit length."""
@@ -94,15 +95,20 @@ class Event(BaseModel):
 
     def blocks(self) -> dict[str, Any]:
         """Every sealed block's value; ValueError if the writer left one out ("empty" is a value, None is not)."""
+        for name in self.block_fields():
+            if getattr(self, name) is None:
+                message = f"{self.TYPE}: sealed block {name!r} is missing"
+                raise ValueError(message)
+        return self.opened_blocks()
+
+    def opened_blocks(self) -> dict[str, Any]:
+        """The values of those blocks that are here."""
         found: dict[str, Any] = {}
         for name, mark in self.block_fields().items():
             value = self.model_dump(mode="json", include={name})[name]
-            if value is None:
-                message = f"{self.TYPE}: sealed block {name!r} is missing"
-                raise ValueError(message)
-            if isinstance(mark, BlockPerKey):
+            if value is not None and isinstance(mark, BlockPerKey):
                 found.update({f"{name}/{key}": item for key, item in value.items()})
-            else:
+            elif value is not None:
                 found[name] = value
         return found
 
@@ -232,9 +238,17 @@ def parse(record: bytes) -> Envelope:
         raise UnreadableError(complaint(error)) from error
 
 
-def complaint(error: ValidationError) -> str:
-    """A validation error in one line: each place and rule, without the values (they may be private)."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()[:5])
+def complaint(error: ValidationError, sealed: Container[str] = ()) -> str:
+    """A validation error in one line: each place and rule, without the values (they may be private).
+
+    Of what is wrong inside a `sealed` field only its name is told: there, keys and rules may speak, too.
+    """
+    return "; ".join(
+        f"{e['loc'][0]}: does not fit"
+        if e["loc"] and e["loc"][0] in sealed
+        else f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}"
+        for e in error.errors()[:5]
+    )
 
 
 def leaf_of(record: bytes) -> tuple[bytes, dict[str, str]]:
@@ -250,10 +264,18 @@ def leaf_of(record: bytes) -> tuple[bytes, dict[str, str]]:
     return canonical(body), openings
 
 
-def read(envelope: Envelope) -> Event:
-    """The typed event in an envelope, every opening checked against its digest.
+def record_of(leaf: bytes, openings: Mapping[str, str]) -> bytes:
+    """The inverse of `leaf_of`: the record again, with those of its disclosures that survive."""
+    body = orjson.loads(leaf)
+    body["data"]["disclosures"] = dict(openings)
+    return canonical(body)
 
-    Raises UnknownTypeError for a type without a model and UnreadableError for data that does not fit its model.
+
+def read(envelope: Envelope, wanted: str | None = None) -> Event:
+    """The typed event in an envelope, every opening checked against its digest, as the version `wanted` or the newest.
+
+    Raises UnknownTypeError for a type without a model, and UnreadableError for data that does not fit its model or
+    that no upcaster makes the version that is wanted.
     """
     model = EVENTS.get(envelope.type)
     if model is None:
@@ -262,6 +284,9 @@ def read(envelope: Envelope) -> Event:
     public = {name: value for name, value in envelope.data.items() if name not in {"sealed", "disclosures"}}
     sealed = envelope.data.get("sealed", {})
     openings = envelope.data.get("disclosures", {})
+    if not isinstance(sealed, dict) or not isinstance(openings, dict):
+        message = "data.sealed and data.disclosures must be objects"
+        raise UnreadableError(message)
     values = {block: opened(opening, block, sealed.get(block, "")) for block, opening in openings.items()}
     for name, mark in model.block_fields().items():
         if isinstance(mark, BlockPerKey):
@@ -273,7 +298,11 @@ def read(envelope: Envelope) -> Event:
     if "cycle" in model.model_fields:
         public["cycle"] = envelope.cycleid
     try:
-        return model.model_validate(public)
+        event = upcast(model.model_validate(public), wanted)
     except ValidationError as error:
-        message = f"{envelope.type}: {complaint(error)}"
+        message = f"{envelope.type}: {complaint(error, model.block_fields())}"
         raise UnreadableError(message) from error
+    if wanted not in {None, event.TYPE}:
+        message = f"{envelope.type} cannot be read as {wanted}: an upcaster is missing"
+        raise UnreadableError(message)
+    return event

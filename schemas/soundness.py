@@ -100,7 +100,7 @@ def _areas(charter: Charter) -> Iterator[Problem]:
     areas, kinds = charter.areas, set(charter.eligibility.kinds)
     yield from _named("areas", (area.id for area in areas))
     total = sum(area.weight for area in areas)
-    if total != 100:  # noqa: PLR2004
+    if total != 100:  # noqa: PLR2004  (percent)
         yield "areas", f"the weights add up to {total}, not 100"
     first: dict[str, str] = {}
     for number, area in enumerate(areas):

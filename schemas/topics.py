@@ -1,4 +1,4 @@
-"""The topics: one per producing service, one for signed commands, one that moves program time in demos and tests.
+"""The topics: one per producing service, one for signed commands, one that moves program time, and the dead letters'.
 
 Importing this module also registers every event type.
 """
@@ -10,11 +10,26 @@ from dataclasses import dataclass, field
 from schemas import applications, cycles, designations, notices, reviews
 from schemas.envelope import EVENTS, Event
 
-__all__ = ["CLOCK", "COMMANDS", "EVENTS", "EVENT_TOPICS", "TOPICS", "Topic", "events_of", "topic_of"]
+__all__ = [
+    "CLOCK",
+    "COMMANDS",
+    "DEAD_LETTER_LIMIT",
+    "DEAD_LETTER_ROOM",
+    "EVENTS",
+    "EVENT_TOPICS",
+    "READERS",
+    "TOPICS",
+    "Topic",
+    "dead_letters",
+    "events_of",
+    "topic_of",
+]
 
 _MODULES = (applications, cycles, designations, notices, reviews)
 
 DAY_MS = 86_400_000
+PLAIN = {"max.message.bytes": "1000000", "compression.type": "uncompressed"}
+"""The broker unpacks what comes compressed: no reader meets a codec that it lacks, or more bytes than it expects."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Topic:
 
 def _events(service: str) -> Topic:
     """Thirty days: the ledger is the archive and the source of replay."""
-    return Topic(f"{service}.events.v1", config={"retention.ms": str(30 * DAY_MS), "max.message.bytes": "1000000"})
+    return Topic(f"{service}.events.v1", config=PLAIN | {"retention.ms": str(30 * DAY_MS)})
 
 
 EVENT_TOPICS: dict[str, Topic] = {
@@ -39,16 +54,41 @@ EVENT_TOPICS: dict[str, Topic] = {
 
 COMMANDS = Topic(
     "scoring.submissions.v1",
-    config={
+    config=PLAIN
+    | {
         "retention.ms": str(7 * DAY_MS),
-        "max.message.bytes": "1000000",
         # A command's validity is judged at the broker's time of arrival, never at a time that its sender states.
         "message.timestamp.type": "LogAppendTime",
     },
 )
 CLOCK = Topic("program.clock.v1", partitions=1, config={"cleanup.policy": "compact"})
 
-TOPICS: tuple[Topic, ...] = (*EVENT_TOPICS.values(), COMMANDS, CLOCK)
+READERS: dict[str, tuple[str, ...]] = {
+    "scoring": ("intake",),
+    "awards": ("intake", "scoring"),
+    "notifications": ("intake", "awards"),
+    "ledger": tuple(EVENT_TOPICS),
+}
+"""By consumer group, the services whose events it reads. Commands have no dead letters: each is answered alone."""
+
+DEAD_LETTER_LIMIT = 1_000_000
+"""Bytes of key, value and headers: no event topic takes more, unless compressed."""
+DEAD_LETTER_ROOM = DEAD_LETTER_LIMIT + 20_000
+"""Bytes with the headers that say where a dead letter comes from."""
+
+
+def dead_letters(topic: str, group: str) -> Topic:
+    """Where the records of `topic` go that `group` could not take. Nothing rests on their order."""
+    config = {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_ROOM)}
+    return Topic(f"{topic}.{group}.dlt", partitions=1, config=config)
+
+
+TOPICS: tuple[Topic, ...] = (
+    *EVENT_TOPICS.values(),
+    COMMANDS,
+    CLOCK,
+    *(dead_letters(EVENT_TOPICS[service].name, group) for group, services in READERS.items() for service in services),
+)
 
 
 def topic_of(event_type: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from services.chassis.service import Service
+    from services.running import Running
+
 app = typer.Typer(
     help="Citizen-Engaged Communities: run a civic designation program with an auditable event log.",
     no_args_is_help=True,
@@ -31,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 cycle_app = typer.Typer(help="Run a cycle from the shell.", no_args_is_help=True)
+letters_app = typer.Typer(help="Look at what a service could not take, and try it again.", no_args_is_help=True)
 ledger_app = typer.Typer(help="Export a cycle's log and verify it.", no_args_is_help=True)
 program_app = typer.Typer(help="Look at a charter.", no_args_is_help=True)
 review_app = typer.Typer(help="Make and send signed review commands.", no_args_is_help=True)
@@ -38,6 +43,7 @@ topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 webhook_app = typer.Typer(help="Try subscriptions out.", no_args_is_help=True)
 for name, group in (
     ("cycle", cycle_app),
+    ("dead-letters", letters_app),
     ("ledger", ledger_app),
     ("program", program_app),
     ("review", review_app),
@@ -88,9 +94,8 @@ def main() -> None:
         unknown = unknown_variables(settings_classes())
         if unknown:
             raise CommandError(f"unknown setting {', '.join(unknown)}: see docs/reference/settings.md")
-        app(standalone_mode=False)
-    except typer.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        # Outside of its standalone mode Typer doesn't raise an Exit: it returns the code.
+        sys.exit(app(standalone_mode=False))
     except typer.Abort:
         sys.exit(130)
     except KeyboardInterrupt:
@@ -99,6 +104,8 @@ def main() -> None:
         _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
     except httpx.HTTPError as error:
         _fail(f"cannot reach {ClientSettings().public_url} ({error or type(error).__name__}); is `cec up` running?")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        _fail(f"cannot open {error.filename} ({(error.strerror or '').lower()}): check the path")
     except (CommandError, RuntimeError, ValueError, OSError) as error:
         _fail(str(error) or type(error).__name__)
     except Exception as error:
@@ -108,7 +115,7 @@ def main() -> None:
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
-    print(f"cec: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print(f"cec: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201  (what a command says to its user)
     sys.exit(code)
 
 
@@ -138,11 +145,11 @@ def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+def _run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  (what the coroutine returns)
     """Run a coroutine; SIGTERM ends it like Ctrl-C, so that everything it holds is stopped cleanly."""
     import uvloop
 
-    async def guarded() -> Any:  # noqa: ANN401
+    async def guarded() -> Any:  # noqa: ANN401  (likewise)
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -244,23 +251,79 @@ def migrate(service: Annotated[str | None, typer.Argument(help="One service; all
 
 
 async def _migrate(only: str | None) -> None:
+    from services.origin import SERVICES
+
+    if only is not None and only not in SERVICES:
+        raise CommandError(f"no service {only!r}: one of {', '.join(SERVICES)}")
+    for name, blueprint in SERVICES.items():
+        if only in {None, name}:
+            dsn = blueprint.settings().postgres_dsn
+            if not dsn:
+                raise CommandError("set CEC_POSTGRES_DSN; `cec up` migrates its embedded database by itself")
+            applied = await _dormant(name, dsn).migrate()
+            _say(f"{name}: {', '.join(applied) or 'up to date'}")
+
+
+def _dormant(name: str, dsn: str) -> Service:
+    """A service that is not started, for what needs its database only."""
     from services.chassis.auth import KeySource, Tokens
     from services.chassis.clock import MachineClock, ProgramClock
     from services.chassis.service import Runtime
     from services.origin import SERVICES
 
-    if only is not None and only not in SERVICES:
-        raise CommandError(f"no service {only!r}: one of {', '.join(SERVICES)}")
     machine = MachineClock()
-    for name, blueprint in SERVICES.items():
-        if only in {None, name}:
-            settings = blueprint.settings()
-            if not settings.postgres_dsn:
-                raise CommandError("set CEC_POSTGRES_DSN; `cec up` migrates its embedded database by itself")
-            tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
-            runtime = Runtime(settings, "", settings.postgres_dsn, ProgramClock(machine), tokens)
-            applied = await blueprint.make(runtime).migrate()
-            _say(f"{name}: {', '.join(applied) or 'up to date'}")
+    tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
+    return SERVICES[name].make(Runtime(SERVICES[name].settings(), "", dsn, ProgramClock(machine), tokens))
+
+
+@app.command()
+def replay(
+    service: Annotated[str, typer.Argument(help="intake, scoring, awards, notifications or ledger.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the scratch database, to look into.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild a service's projection from the ledger beside the live one, and show the difference.
+
+    It works while the services run. Exit code 0 only where there is no difference.
+
+    Example: cec replay scoring
+    """
+    from services.origin import SERVICES
+
+    if service not in SERVICES:
+        raise CommandError(f"no service {service!r}: one of {', '.join(SERVICES)}")
+    report = _run(_replay(service, keep=keep))
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _say(report.as_text())
+    raise typer.Exit(0 if report.equal else 1)
+
+
+async def _replay(name: str, *, keep: bool) -> Any:  # noqa: ANN401  (imported below: see `_run`)
+    from services.chassis.feed import LedgerFeed
+    from services.chassis.replay import replay as rebuild
+
+    settings, here, said = ClientSettings(), _running(), monotonic()
+    dsn = settings.postgres_dsn or (here and here.postgres_dsn)
+    if not dsn:
+        raise CommandError(f"set CEC_POSTGRES_DSN: no `cec up` wrote down where it runs in {settings.var}")
+    origin = settings.public_url if settings.postgres_dsn or here is None else here.url
+
+    def progress(applied: int, expected: int) -> None:
+        nonlocal said
+        if monotonic() - said >= 1:
+            said = monotonic()
+            typer.echo(f"{name}: {applied:,} of {expected:,} events", err=True)
+
+    feed = LedgerFeed(origin, lambda: settings.token or str(_issuer().token("auditor", "cec-replay")))
+    return await rebuild(_dormant(name, dsn), feed, keep=keep, progress=progress)
+
+
+def _running() -> Running | None:
+    from services.running import Running
+
+    return Running.found(ClientSettings().var)
 
 
 @topics_app.command("apply")
@@ -332,7 +395,7 @@ def token(
     _say(_issuer().token(role, subject or role, government=government, seconds=seconds))
 
 
-def _issuer() -> Any:  # noqa: ANN401
+def _issuer() -> Any:  # noqa: ANN401  (Issuer, imported when it is needed)
     from services.chassis.clock import MachineClock
     from services.chassis.issuer import Issuer
 
@@ -479,7 +542,160 @@ def ledger_verify(
     raise typer.Exit(report.exit_code)
 
 
+# --- dead letters --------------------------------------------------------------------------------------------------
+
+
+class Kept(StrEnum):
+    """Why a record is kept."""
+
+    POISON = "poison"
+    WAITING = "waiting"
+
+
+ServiceName = Annotated[str, typer.Argument(help="intake, scoring, awards, notifications or ledger.")]
+
+
+def _letters(service: str, kind: Kept | None = None) -> dict[str, Any]:
+    """What a service keeps, all pages of it."""
+    params = {"limit": "1000"} | ({"kind": kind.value} if kind else {})
+    found: dict[str, Any] = _ask("GET", f"/{service}/dead-letters", role="auditor", params=params).json()
+    while found["next"]:
+        more = _ask("GET", f"/{service}/dead-letters", role="auditor", params=params | {"after": found["next"]}).json()
+        found |= {"records": found["records"] + more["records"], "next": more["next"]}
+    return found
+
+
+def _place(record: dict[str, Any]) -> str:
+    return f"{record['topic']}/{record['partition']}/{record['offset']}"
+
+
+def _parsed(place: str) -> dict[str, Any]:
+    topic, _, rest = place.partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (topic and partition.isdecimal() and offset.isdecimal()):
+        raise CommandError(f"{place!r} is no topic/partition/offset: take it from `cec dead-letters list`")
+    return {"topic": topic, "partition": int(partition), "offset": int(offset)}
+
+
+def _age(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+@letters_app.command("list")
+def letters_list(
+    service: Annotated[str | None, typer.Argument(help="One service; all without it.")] = None,
+    kind: Annotated[Kept | None, typer.Option(help="Only what is poison, or only what waits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what could not take effect: poison, and events that wait for something.
+
+    Example: cec dead-letters list scoring --kind poison
+    """
+    from services.origin import SERVICES
+
+    found = {name: _letters(name, kind) for name in ([service] if service else SERVICES)}
+    if as_json:
+        _print_json(found)
+        return
+    for name, letters in found.items():
+        _say(f"{name}: {letters['poison']} poison, {letters['waiting']} waiting")
+        for stop in letters["stopped"]:
+            _say(f"  STOPPED at {_place(stop)} since {stop['since']}: {stop['reason']}")
+        for record in letters["records"]:
+            what = f"{record['subject']} {record['sequence']}" if record["subject"] else "unreadable"
+            _say(f"  {_place(record)}  {record['kind']}, {_age(record['age_seconds'])}, {what}: {record['reason']}")
+
+
+@letters_app.command("show")
+def letters_show(
+    service: ServiceName,
+    place: Annotated[str, typer.Argument(help="topic/partition/offset, as `list` prints it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one record: why it is kept, and what of it is public.
+
+    Example: cec dead-letters show scoring intake.events.v1/3/1042
+    """
+    path = f"/{service}/dead-letters/{_place(_parsed(place))}"
+    _show(_ask("GET", path, role="auditor").json(), as_json=as_json)
+
+
+@letters_app.command("redrive")
+def letters_redrive(
+    service: ServiceName,
+    places: Annotated[list[str] | None, typer.Argument(help="topic/partition/offset, one or more.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All poison of the service.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the result.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Try poison again now, in the order of its key, and show what came of it. Exit code 1: some is poison still.
+
+    Example: cec dead-letters redrive scoring intake.events.v1/3/1042
+    """
+    if bool(places) == everything:
+        raise CommandError("name the records as topic/partition/offset, or give --all")
+    named = [_parsed(place) for place in places or ()]
+    body = {} if everything else {"records": named}
+    asked = _ask("POST", f"/{service}/dead-letters/redrive", role="program-admin", body=body).json()
+    if missing := {_place(one) for one in named} - {_place(one) for one in asked}:
+        raise CommandError(f"no poison at {', '.join(sorted(missing))}: see `cec dead-letters list {service}`")
+    until = monotonic() + wait
+    while (left := _letters(service))["again"] and monotonic() < until:
+        sleep(0.2)
+    kept = {_place(record): record for record in left["records"]}
+    results = [{"place": _place(one)} | _came_of(kept.get(_place(one))) for one in asked]
+    if as_json:
+        _print_json(results)
+    else:
+        for one in results:
+            _say(f"{one['place']}: {one['result']}" + (f" ({one['reason']})" if one["reason"] else ""))
+        _say(f"tried again: {len(results)}")
+    raise typer.Exit(int(any(one["result"] in {"poison", "not tried yet"} for one in results)))
+
+
+def _came_of(record: dict[str, Any] | None) -> dict[str, Any]:
+    if record is None:
+        return {"result": "took effect", "reason": None}
+    return {"result": "not tried yet" if record["again"] else record["kind"], "reason": record["reason"]}
+
+
+@letters_app.command("go-on")
+def letters_go_on(service: ServiceName, as_json: AsJson = False) -> None:
+    """Have a service that stopped at too much poison set it aside, until an event takes effect.
+
+    Example: cec dead-letters go-on scoring
+    """
+    stops = _ask("POST", f"/{service}/dead-letters/go-on", role="program-admin").json()
+    if as_json:
+        _print_json(stops)
+    else:
+        for stop in stops:
+            _say(f"goes on at {_place(stop)}")
+        _say(f"stopped: {len(stops)}")
+
+
 # --- reviews -------------------------------------------------------------------------------------------------------
+
+
+@review_app.command("key")
+def review_key(
+    cycle: Annotated[str, typer.Option(help="The cycle's label.")],
+    reviewer: Annotated[str, typer.Option(help="Your reviewer id in this cycle (`GET /scoring/v1/me`).")],
+    key: Annotated[Path, typer.Option(help="Your Ed25519 key (JWK); made if it is not there.")],
+) -> None:
+    """Print what registers your public key: POST it to /scoring/v1/me/keys within minutes, with your token.
+
+    Example: cec review key --cycle 2011-2013 --reviewer ID --key reviewer.jwk > key.json
+    """
+    from services.chassis.issuer import load_key
+    from services.scoring.commands import prove
+
+    held = load_key(key)
+    proof = prove(held, reviewer, int(datetime.now(UTC).timestamp()))
+    _print_json({"cycle": cycle, "jwk": held.as_dict(private=False), "proof": proof})
 
 
 @review_app.command("sign")
@@ -516,15 +732,22 @@ def review_sign(
 def review_post(command: Annotated[Path, typer.Argument(help="A file that `cec review sign` wrote.")]) -> None:
     """Send a signed review command over Kafka.
 
+    Where `cec up` runs with the same data folder, its own Kafka is found.
+
     Example: CEC_KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cec review post command.jws
     """
     from services.scoring.commands import post
 
-    bootstrap = ClientSettings().kafka_bootstrap_servers
+    here = _running()
+    bootstrap = ClientSettings().kafka_bootstrap_servers or (here and here.kafka_bootstrap)
     if not bootstrap:
         raise CommandError("set CEC_KAFKA_BOOTSTRAP_SERVERS to the broker's host:port (`cec up` prints it)")
     where = _run(post(bootstrap, command.read_text(encoding="utf-8").strip()))
     _say(f"sent: {where}")
+    _say(
+        "Scoring answers by an event on scoring.events.v1: the review's, or scoring.command.refused.v1 with the reason."
+        " Once it is taken, GET /scoring/v1/me/assignments says `submitted`."
+    )
 
 
 @webhook_app.command("listen")

@@ -7,6 +7,7 @@ share a process changes nothing but memory.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import uvicorn
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +24,7 @@ from starlette.routing import Mount, Route
 from schemas.topics import CLOCK, TOPICS
 from services.awards import app as awards
 from services.awards.settings import AwardsSettings
-from services.chassis import topics
+from services.chassis import health, topics
 from services.chassis.auth import KeySource, Tokens
 from services.chassis.clock import MachineClock, ProgramClock, follow
 from services.chassis.issuer import Issuer
@@ -35,6 +37,7 @@ from services.ledger import app as ledger
 from services.ledger.settings import LedgerSettings
 from services.notifications import app as notifications
 from services.notifications.settings import NotificationsSettings
+from services.running import Running
 from services.scoring import app as scoring
 from services.scoring.settings import ScoringSettings
 
@@ -88,6 +91,8 @@ class Origin:
             common.var / "keys", issuer=common.token_issuer, audience=common.token_audience, machine=machine
         )
         self.kafka_bootstrap = kafka_bootstrap
+        self._var = common.var
+        self._running = Running(self.url, kafka_bootstrap, postgres_dsn, os.getpid())
         tokens = Tokens(
             KeySource(common.jwks or self.issuer.keys),
             issuer=common.token_issuer,
@@ -115,7 +120,12 @@ class Origin:
 
     def _application(self) -> Starlette:
         async def live(_: Request) -> Response:
-            return JSONResponse({"status": "live"})
+            still = await asyncio.gather(*(health.standstill(service) for service in self.services))
+            good = max(still) < health.STANDSTILL_SECONDS
+            return JSONResponse({"status": "live" if good else "stands still"}, 200 if good else 503)
+
+        async def metrics(_: Request) -> Response:
+            return Response(await health.scrape(*self.services), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
         async def ready(_: Request) -> Response:
             answers = await asyncio.gather(*(service.ready() for service in self.services))
@@ -129,7 +139,7 @@ class Origin:
         async def nothing(request: Request, _: Exception) -> Response:
             return Problem(404, "not-found", "No such thing here.").response(request.url.path)
 
-        routes = [Route("/health/live", live), Route("/health/ready", ready)]
+        routes = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
         if self._embedded_issuer:
             routes.append(Route("/.well-known/jwks.json", jwks))
         mounts = [Mount(f"/{service.name}", service.app) for service in self.services]
@@ -148,9 +158,12 @@ class Origin:
         self._tasks.append(asyncio.create_task(self._server.serve([self._socket])))
         while not self._server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
+        if len(self.services) == len(SERVICES):
+            self._running.write(self._var)
 
     async def stop(self) -> None:
         """Stop serving, then the services, then the clock."""
+        self._running.erase(self._var)
         self._server.should_exit = True
         if self._server.started:
             with suppress(TimeoutError):

@@ -1,7 +1,8 @@
-"""The embedded stack, started once for the whole run, and services built on it with databases of their own."""
+"""Kafka and PostgreSQL, started once for the whole run, and services built on them with databases of their own."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,14 +24,31 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[Stack]:
-    """Kafka and PostgreSQL with the topics applied."""
+async def embedded() -> AsyncIterator[Stack]:
+    """Kafka and PostgreSQL as child processes, with the topics applied."""
     with TemporaryDirectory(prefix="cec-tests-") as folder:
         var = Path(folder)
         var.chmod(0o755)  # as root, PostgreSQL runs as another user, who must get through
         async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as running:
             await topics.apply(running.kafka_bootstrap, TOPICS)
             yield running
+
+
+@pytest.fixture(scope="session")
+async def containers() -> AsyncIterator[Stack]:
+    """Kafka and PostgreSQL in containers, with the topics applied."""
+    from tests.containers.parts import started  # noqa: PLC0415  (a third of a second that only some runs need)
+
+    async with started() as (bootstrap, dsn):
+        await topics.apply(bootstrap, TOPICS)
+        yield Stack(Path(), kafka_bootstrap=bootstrap, postgres_dsn=dsn)
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The parts that CEC_TEST_PARTS names: `embedded` (the default) or `containers`."""
+    chosen: Stack = request.getfixturevalue(os.environ.get("CEC_TEST_PARTS", "embedded"))
+    return chosen
 
 
 @pytest.fixture

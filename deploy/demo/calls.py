@@ -23,7 +23,7 @@ class Person:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    async def get(self, path: str, **params: str) -> Any:  # noqa: ANN401
+    async def get(self, path: str, **params: str) -> Any:  # noqa: ANN401  (any JSON value)
         """The JSON at `path`."""
         return (await self._send("GET", path, params=params)).json()
 
@@ -31,11 +31,11 @@ class Person:
         """The bytes at `path`."""
         return (await self._send("GET", path, params=params)).content
 
-    async def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401
+    async def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401  (likewise)
         """POST once, however often it is sent."""
         return (await self._send("POST", path, json=body, headers={"Idempotency-Key": opaque_id()})).json()
 
-    async def patch(self, path: str, body: object) -> Any:  # noqa: ANN401
+    async def patch(self, path: str, body: object) -> Any:  # noqa: ANN401  (likewise)
         """PATCH what was last read at `path`."""
         etag = (await self._send("GET", path)).headers["ETag"]
         return (await self._send("PATCH", path, json=body, headers={"If-Match": etag})).json()
@@ -75,7 +75,7 @@ class People:
         await self._client.aclose()
 
 
-async def until(what: str, check: Callable[[], Awaitable[object]], *, seconds: float = 60) -> Any:  # noqa: ANN401
+async def until(what: str, check: Callable[[], Awaitable[object]], *, seconds: float = 60) -> Any:  # noqa: ANN401  (what `check` found)
     """Ask `check` until it gives something; CallError naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):

@@ -49,7 +49,7 @@ def _decimal(value: object) -> object:
 
 
 def _percent(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100:  # noqa: PLR2004
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100:  # noqa: PLR2004  (percent)
         return value
     raise ValueError("must be a whole number from 0 to 100")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,14 +16,16 @@ import psutil
 
 from deploy.demo.calls import CallError, People
 from deploy.demo.cohort import Cohort, load
+from deploy.demo.folder import emptied
 from deploy.demo.receiver import Receiver
 from deploy.demo.steps import Cycle
 from deploy.embedded import Stack
 from schemas.charter import Charter, CharterError
 from services.chassis import logs
 from services.chassis.webhooks import new_secret
+from services.exported import Report
 from services.origin import Origin
-from services.verifier import Report, verify
+from services.verifier import verify
 
 FORMATS = {"txt": "text", "md": "markdown", "html": "html", "json": "json"}
 
@@ -42,7 +43,7 @@ class Result:
     log: dict[str, Any] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     seconds: float = 0.0
-    peak_mib: int = 0
+    memory_mib: int = 0
 
     @property
     def held(self) -> bool:
@@ -66,7 +67,7 @@ class Result:
             "log": self.log,
             "verified": {name: report.as_json() for name, report in self.reports.items()},
             "seconds": round(self.seconds, 1),
-            "memory_mib": self.peak_mib,
+            "memory_mib": self.memory_mib,
         }
 
 
@@ -79,11 +80,8 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
         raise CallError(f"{program}: {error}") from error
     cohort = load(cohort_file)
     cohort.check(charter)
-    say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: print(text, flush=True))  # noqa: T201
+    say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: print(text, flush=True))  # noqa: T201  (the demonstration talks)
     logs.configure("error")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)  # noqa: ASYNC240  (nothing else runs yet)
-    data = out / "data"
     started = time.monotonic()
 
     def tell(text: str) -> None:
@@ -91,6 +89,7 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
 
     tell(f"{charter.program.name}: cycle {cohort.cycle}, {len(cohort.applicants)} applicants")
     async with AsyncExitStack() as running:
+        data = running.enter_context(emptied(out))
         stack = await running.enter_async_context(Stack(data, parts=Path("var/parts"), progress=tell, durable=False))
         overrides = {
             "var": data,
@@ -105,10 +104,10 @@ async def play(program: Path, cohort_file: Path, out: Path, *, stay: bool, as_js
         tell(f"five services ready at {origin.url}")
         result = await _play(cohort, charter, charter_text, origin, out, tell)
         result.seconds = time.monotonic() - started
-        result.peak_mib = _memory_mib()
+        result.memory_mib = _memory_mib()
         _tell_result(result, out, say)
         if as_json:
-            print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))  # noqa: T201
+            print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))  # noqa: T201  (its summary)
         if stay:
             say(f"\nStill up at {origin.url} until Ctrl-C. Look at:")
             for path in (
@@ -174,7 +173,7 @@ def _tell_result(result: Result, out: Path, say: Callable[[str], None]) -> None:
         say(f"{name.capitalize()} export: {report.headline()}")
         for finding in report.findings:
             say(f"  {finding}")
-    say(f"Results in {out}/; {result.seconds:.1f} s in all, {result.peak_mib} MiB of memory at the end.")
+    say(f"Results in {out}/; {result.seconds:.1f} s in all, {result.memory_mib} MiB of memory at the end.")
     say("EVERYTHING HELD" if result.held else "SOMETHING DID NOT HOLD")
 
 

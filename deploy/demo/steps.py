@@ -201,6 +201,9 @@ class Cycle:
         problem = ""
         for extra in range(20):
             state = await until("reviewers to be assigned", lambda: self._settled(path))
+            if state["state"] == "scored":
+                self._tell(f"{self._today()}: closed by the schedule; nobody stands, so there is nothing to review")
+                return
             if state["state"] == "assigned":
                 self._tell(f"{self._today()}: closed by the schedule; {state['reviews_expected']} reviews assigned")
                 return
@@ -212,7 +215,7 @@ class Cycle:
 
     async def _settled(self, path: str) -> dict[str, Any] | None:
         answer: dict[str, Any] = await self._admin.get(path)
-        return answer if answer["state"] in {"assigned", "waiting-for-reviewers"} else None
+        return answer if answer["state"] in {"assigned", "scored", "waiting-for-reviewers"} else None
 
     async def review(self) -> None:
         """Every reviewer reads what it was assigned and gives points: half over HTTP, half as signed commands."""
@@ -275,11 +278,18 @@ class Cycle:
             return int((await self._board.get(path))["proposed"]) >= standing
 
         await until("every decision to be proposed", proposed)
+        if not standing:
+            await until("the closing to be known", lambda: self._nothing_missing(path))
+            self._tell(f"{self._today()}: nobody stands, so there is nothing to ratify")
+            return
         await self._board.post(f"{path}/ratify", {"announce_on": self._cohort.announced_on.isoformat()})
         answer = await self._board.get(path)
         self._designees = int(answer["granted"])
         made = answer["made"]
         self._tell(f"{self._today()}: the board ratified {made} decisions: {self._designees} designations, none public")
+
+    async def _nothing_missing(self, path: str) -> bool:
+        return not (await self._board.get(path))["missing"]
 
     async def announce(self) -> None:
         """The board announces, with the editor's sentences."""
@@ -289,6 +299,8 @@ class Cycle:
 
     async def run_out(self) -> None:
         """The term passes: renewal notices, then expiry."""
+        if not self._designees:
+            return
         start = self._cohort.announced_on
         year = start.year + self._charter.term.years
         end = start.replace(year=year) if (start.month, start.day) != (2, 29) else start.replace(year=year, day=28)
@@ -342,11 +354,12 @@ class Cycle:
     async def exports(self) -> tuple[bytes, bytes]:
         """The public and the auditor's export, once the log holds the last expiry."""
         path = f"/ledger/v1/cycles/{self._name}/export"
-        expired = "awards.designation.expired.v1"
+        expired, announced = "awards.designation.expired.v1", "awards.cohort.announced.v1"
 
         async def whole() -> bytes | None:
             made = await self._auditor.content(path, **{"for": "auditor"})
-            return made if self.events_by_type(made)[expired] >= self._designees else None
+            events = self.events_by_type(made)
+            return made if events[announced] and events[expired] >= self._designees else None
 
         auditor: bytes = await until("the ledger to hold every event", whole)
         return await self._auditor.content(path, **{"for": "public"}), auditor
@@ -378,11 +391,11 @@ class Reviewer:
         self.key = key
 
 
-async def _each(items: Any, work: Callable[[Any], Awaitable[Any]]) -> list[Any]:  # noqa: ANN401
+async def _each(items: Any, work: Callable[[Any], Awaitable[Any]]) -> list[Any]:  # noqa: ANN401  (whatever is worked on)
     """Do `work` for every item, some at once; results in the items' order."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(item: Any) -> Any:  # noqa: ANN401
+    async def one(item: Any) -> Any:  # noqa: ANN401  (likewise)
         async with gate:
             return await work(item)
 

@@ -68,9 +68,9 @@ async def _fetch_missing(missing: dict[str, Path], progress: Callable[[str], Non
 
 def _fetch(coordinate: str, jar: Path) -> None:
     # A third of a second to import, which a start with all jars there does not pay.
-    from jgo.config import GlobalSettings  # noqa: PLC0415
-    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
-    from jgo.maven import MavenContext  # noqa: PLC0415
+    from jgo.config import GlobalSettings  # noqa: PLC0415  (as said above)
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415  (likewise)
+    from jgo.maven import MavenContext  # noqa: PLC0415  (likewise)
 
     group, artifact, version = coordinate.split(":")
     repositories = {"central": MAVEN_CENTRAL_URL} | GlobalSettings.load().repositories

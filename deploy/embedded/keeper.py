@@ -77,11 +77,11 @@ def _confinement(user: str) -> dict[str, Any]:
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     options: dict[str, Any] = {"process_group": 0}
     if user:
-        import pwd  # noqa: PLC0415 - not on Windows
+        import pwd  # noqa: PLC0415  (not on Windows)
 
         options |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - for Linux alone
+        import ctypes  # noqa: PLC0415  (for Linux alone)
 
         keeper, prctl = os.getpid(), ctypes.CDLL(None).prctl
 

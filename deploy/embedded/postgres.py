@@ -187,7 +187,7 @@ def _user() -> str:
     """The system user to run as: "" for our own, USER (made if it isn't there) for root."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return ""
-    import pwd  # noqa: PLC0415 - not on Windows
+    import pwd  # noqa: PLC0415  (not on Windows)
 
     try:
         pwd.getpwnam(USER)
@@ -199,7 +199,7 @@ def _user() -> str:
 def _add_user() -> None:
     try:
         subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", USER],  # noqa: S607
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", USER],  # noqa: S607  (useradd is wherever the system keeps it)
             check=True,
             capture_output=True,
         )

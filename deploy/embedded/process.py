@@ -8,6 +8,7 @@ written by its keeper), `port`, `log` and whatever the part keeps. The owner sta
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ class Process:
         `pid_files` are the part's own, beside the keeper's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or _locked(self.folder / "lock", self.name)
+        self._lock = self._lock or locked(self.folder / "lock", self.name)
         for pid_file in (self._pid_file, *pid_files):
             if orphan := self._orphan(pid_file):
                 await _end(orphan, self._stop_signal)
@@ -131,6 +132,8 @@ class Process:
             if time.monotonic() > deadline:
                 self._keeper.kill()
             await asyncio.sleep(POLL)
+        if self._keeper.stdout is not None:  # where the start was given up before it was read
+            self._keeper.stdout.close()
         self._keeper = self.pid = None
 
     def output(self) -> str:
@@ -149,9 +152,13 @@ class Process:
 
     def trouble(self, what: str) -> EmbeddedError:
         """An error saying `what`, with the last telling line that the part wrote and where the rest is."""
-        lines = [line.strip() for line in self.output().splitlines() if line.strip()] or ["it said nothing"]
+        lines = [line.strip() for line in self.output().splitlines() if line.strip()] or [self._silence()]
         telling = [line for line in lines if any(word in line for word in TELLING)] or lines
         return EmbeddedError(f"{self.name} {what}: {telling[-1]} (see {self._log})")
+
+    def _silence(self) -> str:
+        """Why the part wrote nothing."""
+        return "it said nothing" if shutil.disk_usage(self.folder).free else "the disk is full"
 
     async def _spawn(self, command: list[str], user: str) -> None:
         await self.stop()
@@ -161,7 +168,7 @@ class Process:
         keeper += [str(int(self._stop_signal)), str(self._grace), user]
         with self._log.open("ab") as log:
             self._log_start = log.tell()
-            self._keeper = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            self._keeper = subprocess.Popen(  # noqa: ASYNC220  (returns at once)
                 [*keeper, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -219,17 +226,17 @@ async def _end(orphan: psutil.Process, stop_signal: int) -> None:
             await asyncio.sleep(POLL)
 
 
-def _locked(path: Path, name: str) -> IO[bytes]:
+def locked(path: Path, name: str) -> IO[bytes]:
     """`path` opened and locked for this process, its id written inside."""
     lock = path.open("a+b")
     try:
         if sys.platform == "win32":
-            import msvcrt  # noqa: PLC0415 - Windows alone has it
+            import msvcrt  # noqa: PLC0415  (Windows alone has it)
 
             lock.seek(1 << 20)  # past the text: Windows keeps others from reading what is locked
             msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl  # noqa: PLC0415 - Windows has none
+            import fcntl  # noqa: PLC0415  (Windows has none)
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -11,7 +11,7 @@ from typing import Self
 
 from deploy.embedded.kafka import Kafka
 from deploy.embedded.postgres import Postgres
-from deploy.embedded.supervisor import Supervisor
+from deploy.embedded.supervisor import PACE, Pace, Supervisor
 
 
 class Stack:
@@ -24,19 +24,19 @@ class Stack:
         progress: Callable[[str], None] | None = None,
         parts: Path | None = None,
         durable: bool = True,
-        supervised: bool = True,
+        pace: Pace | None = PACE,
         kafka_bootstrap: str | None = None,
         postgres_dsn: str | None = None,
     ) -> None:
         """Data under `var`, fetched jars under `parts` (else `var/parts`).
 
         `progress` is told what happens in short lines. Not `durable` is faster and loses data with the machine's power:
-        for tests and the demo. Not `supervised`, a part that ends stays down.
+        for tests and the demo. A part that ends is started again at `pace`; with None it stays down.
         """
         tell = progress or (lambda _: None)
         self.kafka = None if kafka_bootstrap else Kafka(var / "kafka", parts or var / "parts", tell)
         self.postgres = None if postgres_dsn else Postgres(var / "postgres", tell, durable=durable)
-        self._supervisor = Supervisor(self.parts if supervised else [], tell)
+        self._supervisor = Supervisor(self.parts, tell, pace) if pace else None
         self._kafka_bootstrap = kafka_bootstrap or ""
         self._postgres_dsn = postgres_dsn or ""
 
@@ -67,11 +67,13 @@ class Stack:
         except BaseException:
             await self.stop()
             raise
-        self._supervisor.start()
+        if self._supervisor:
+            self._supervisor.start()
 
     async def stop(self) -> None:
         """Stop both cleanly, within their grace of 10 s each; harmless when they don't run."""
-        await self._supervisor.stop()
+        if self._supervisor:
+            await self._supervisor.stop()
         await asyncio.gather(*(part.stop() for part in self.parts))
 
     async def __aenter__(self) -> Self:

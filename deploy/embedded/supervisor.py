@@ -29,15 +29,16 @@ class Pace:
     """A part that ran for so long did not fail in a row."""
 
 
+PACE = Pace()
+
+
 class Supervisor:
     """Watches parts that were started by their owner, from `start` to `stop`."""
 
-    def __init__(
-        self, parts: Iterable[Kafka | Postgres], progress: Callable[[str], None], *, pace: Pace | None = None
-    ) -> None:
+    def __init__(self, parts: Iterable[Kafka | Postgres], progress: Callable[[str], None], pace: Pace) -> None:
         self._parts = list(parts)
         self._progress = progress
-        self._pace = pace or Pace()
+        self._pace = pace
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -55,7 +56,7 @@ class Supervisor:
         failures = 0
         while True:
             since = time.monotonic()
-            while part.alive:  # noqa: ASYNC110 - a child's end sets no event
+            while part.alive:  # noqa: ASYNC110  (a child's end sets no event)
                 await asyncio.sleep(LOOK)
             if time.monotonic() - since > self._pace.steady:
                 failures = 0

@@ -177,11 +177,11 @@ async def announce_cohort(cycle: str, body: Announce, who: SignedIn, tx: Writing
     applications = await store.load_applications(tx.db, cycle)
     announcement = domain.announce_cohort(found, applications, body.narrative, tx.clock.now().date())
     await tx.act_as(who.issuer, who.subject, cycle)
-    # Event ids are time-ordered: the greatest is the last decision's.
-    last = max(application.made for application in applications if application.made is not None)
+    # Event ids are time-ordered: the greatest is the last decision's. Where nobody stood, it follows from the closing.
+    last = max((application.made for application in applications if application.made is not None), default=found.closed)
     stated = domain.cohort_announced(announcement)
     event = tx.record(stated, cause=last)
-    designated = [application for application in applications if application.designation and not application.withdrawn]
+    designated = domain.designated(applications)
     await store.save_cycle(tx.db, found.evolve(stated))
     await store.publish(tx.db, found, announcement, event, designated)
     for application in designated:

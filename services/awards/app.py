@@ -7,6 +7,7 @@ from pathlib import Path
 from schemas.topics import EVENT_TOPICS
 from services.awards.api import router
 from services.awards.handlers import TASKS, handlers
+from services.awards.replay import own
 from services.chassis.service import Runtime, Service
 
 
@@ -19,5 +20,6 @@ def service(runtime: Runtime) -> Service:
         migrations=Path(__file__).parent / "migrations",
         topics=(EVENT_TOPICS["intake"].name, EVENT_TOPICS["scoring"].name),
         handlers=handlers,
+        own=own,
         tasks=TASKS,
     )

@@ -1,9 +1,9 @@
 """What follows from the charter: outcomes, terms, and what the board may do when. Pure, exact, and without a now().
 
 A decision is *proposed* by the charter once an application is scored, *made* by the board, and *grants* a designation
-where it holds one. A cycle is announced once: when exactly the set of applications that `CycleClosed` states is decided
-and its day has come. The offline verifier re-runs a cycle from this module alone: `outcome`, `term`, `designee`,
-`announce` and `cohort_announced`.
+where it holds one. A cycle is announced once: when exactly the versions of applications that `CycleClosed` states are
+here, all are decided, and its day has come; where nobody stands, any day after the closing will do. The offline
+verifier re-runs a cycle from this module alone: `outcome`, `term`, `designee`, `announce` and `cohort_announced`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ __all__ = [
     "Designee",
     "announce",
     "announce_cohort",
+    "cohort",
     "cohort_announced",
+    "designated",
     "designee",
     "evolve",
     "grant",
@@ -61,7 +63,7 @@ class Designation:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application as far as awards is concerned; `submitted`, `proposed` and `made` are ids of events."""
+    """An application as far as awards is concerned; `submitted`, `scored`, `proposed` and `made` are ids of events."""
 
     id: str
     cycle: str
@@ -70,6 +72,7 @@ class Application:
     identity: Identity
     claims: Claims
     withdrawn: bool = False
+    scored: str | None = None
     proposed: str | None = None
     outcome: Outcome | None = None
     made: str | None = None
@@ -78,20 +81,26 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A cycle; `submitted` is the set that is to be decided, None until the cycle is closed."""
+    """A cycle; `submitted` is the set of versions that are to be decided, None until `closed`, an event's id."""
 
     label: str
     charter: Charter
     demonstration: bool = False
     submitted: SetDigest | None = None
+    closed: str | None = None
     announce_on: date | None = None
     announced: bool = False
 
-    def evolve(self, event: Event) -> Cycle:
-        """The cycle after one of its events."""
+    @property
+    def deserted(self) -> bool:
+        """Whether it is closed and nobody stands in it: no decision will ever be made."""
+        return self.submitted is not None and not self.submitted.count
+
+    def evolve(self, event: Event, name: str | None = None) -> Cycle:
+        """The cycle after one of its events; `name` is the id of its closing."""
         match event:
             case CycleClosed():
-                return replace(self, submitted=event.submitted)
+                return replace(self, submitted=event.submitted, closed=name)
             case DecisionMade():
                 return replace(self, announce_on=event.announce_on)
             case CohortAnnounced():
@@ -114,6 +123,8 @@ def evolve(application: Application | None, event: Event, name: str) -> Applicat
     match event:
         case ApplicationWithdrawn():
             return replace(application, withdrawn=True)
+        case ApplicationScored():
+            return replace(application, scored=name)
         case DecisionProposed():
             return replace(application, proposed=name, outcome=event.scores)
         case DecisionMade():
@@ -223,6 +234,8 @@ def ratify(
         for one in applications
         if one.id in wanted and one.proposed is not None and one.made is None
     ]
+    if not made and cycle.deserted:
+        raise RefusedError("nothing-proposed", "Nobody stands in this cycle: there is nothing to ratify; announce it.")
     if not made:
         raise RefusedError("nothing-proposed", "No decision of this cycle waits to be ratified.")
     return made
@@ -278,15 +291,16 @@ def missing(cycle: Cycle, applications: Iterable[Application], today: date) -> l
     lacking: list[str] = []
     if cycle.submitted is None:
         lacking.append("the cycle is not closed")
-    elif SetDigest.of(application.id for application in standing) != cycle.submitted:
-        stated = cycle.submitted.count
-        lacking.append(f"the closing states {stated} submitted applications; the {len(standing)} here are not that set")
+    elif SetDigest.of(application.submitted for application in standing) != cycle.submitted:
+        stated = f"the closing states {cycle.submitted.count} applications, each in its last version"
+        lacking.append(f"{stated}; the {len(standing)} here are not that set")
     if waiting := sum(application.proposed is None for application in standing):
         lacking.append(f"applications without a proposed decision: {waiting}")
     if waiting := sum(application.proposed is not None and application.made is None for application in standing):
         lacking.append(f"proposed decisions to ratify: {waiting}")
     if cycle.announce_on is None:
-        lacking.append("no decision is ratified, so the day of the announcement is not set")
+        if not cycle.deserted:
+            lacking.append("no decision is ratified, so the day of the announcement is not set")
     elif today < cycle.announce_on:
         lacking.append(f"its day, {cycle.announce_on}, has not come")
     return lacking
@@ -295,21 +309,36 @@ def missing(cycle: Cycle, applications: Iterable[Application], today: date) -> l
 def announce_cohort(
     cycle: Cycle, applications: Sequence[Application], narrative: Sequence[str], today: date
 ) -> Announcement:
-    """The board announces, once: the cohort as worded by the charter, with the editor's `narrative`."""
+    """The board announces, once: the cohort as worded by the charter, with the editor's `narrative`.
+
+    On the day that it ratified; where nobody stands, so that no day was set, `today`.
+    """
     if cycle.announced:
         raise RefusedError("already-announced", f"Cycle {cycle.label} is announced; that cannot be repeated.")
     lacking = missing(cycle, applications, today)
-    if lacking or cycle.announce_on is None:
+    if lacking:
         raise RefusedError("not-decided", f"The announcement must wait: {'; '.join(lacking)}.")
+    return cohort(cycle, applications, cycle.announce_on or today, narrative)
+
+
+def designated(applications: Iterable[Application]) -> list[Application]:
+    """Those of a cycle's applications that hold a designation."""
+    return [one for one in applications if one.designation is not None and not one.withdrawn]
+
+
+def cohort(
+    cycle: Cycle, applications: Iterable[Application], announced_on: date, narrative: Sequence[str]
+) -> Announcement:
+    """The announcement of all that is designated."""
     return announce(
         cycle.charter,
         [
             designee(cycle.charter, one.designation.id, one.identity, one.claims, one.outcome)
-            for one in applications
-            if one.designation is not None and one.outcome is not None and not one.withdrawn
+            for one in designated(applications)
+            if one.designation is not None and one.outcome is not None
         ],
         label=cycle.label,
-        announced_on=cycle.announce_on,
+        announced_on=announced_on,
         narrative=narrative,
         simulated=cycle.demonstration,
     )

@@ -31,12 +31,12 @@ async def open_cycle(tx: Tx, event: CycleOpened, _header: Header) -> None:
 
 
 @handlers.on(CycleClosed)
-async def fix_set(tx: Tx, event: CycleClosed, _header: Header) -> None:
+async def fix_set(tx: Tx, event: CycleClosed, header: Header) -> None:
     """Know which set has to be decided before the cycle may be announced."""
     cycle = await store.load_cycle(tx.db, event.cycle, lock=True)
     if cycle is None:
         raise NotYetError(f"cycle {event.cycle} is not here")
-    await store.save_cycle(tx.db, cycle.evolve(event))
+    await store.save_cycle(tx.db, cycle.evolve(event, header.id))
 
 
 @handlers.on(ApplicationSubmitted)
@@ -54,14 +54,21 @@ async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, header: Head
 
 
 @handlers.on(ApplicationScored)
-async def propose_decision(tx: Tx, event: ApplicationScored, header: Header) -> None:
-    """Apply the charter as soon as cycle and application, in the version that was reviewed, are here."""
-    cycle = await store.load_cycle(tx.db, event.cycle)
+async def keep_score(tx: Tx, event: ApplicationScored, header: Header) -> None:
+    """Know which version is scored, as soon as it is here."""
     application = await store.load_application(tx.db, event.application)
-    if cycle is None:
-        raise NotYetError(f"cycle {event.cycle} is not here")
     if application is None or application.submitted != event.submitted:
         raise NotYetError(f"application {event.application} is not here in the version that was reviewed")
+    await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
+
+
+@handlers.then(ApplicationScored)
+async def propose_decision(tx: Tx, event: ApplicationScored, header: Header) -> None:
+    """Apply the charter, as soon as the cycle is here."""
+    cycle = await store.load_cycle(tx.db, event.cycle)
+    application = await store.load_application(tx.db, event.application)
+    if cycle is None or application is None:
+        raise NotYetError(f"cycle {event.cycle} is not here")
     proposed = domain.propose(cycle, application, event, header.id)
     name = tx.record(proposed, cause=header.id)
     await store.save_applications(tx.db, [domain.evolve(application, proposed, name)])

@@ -155,6 +155,8 @@ def _number(weight: str) -> float:
 def _place(cursor: str) -> tuple[str, str]:
     try:
         name, designation = orjson.loads(unb64url(cursor))
+        if "\0" in f"{name}{designation}":
+            raise ValueError("no database holds U+0000")
     except (TypeError, ValueError) as error:
         raise Problem(422, "bad-cursor", "Give `cursor` as the last page's `next` said, or leave it out.") from error
     return str(name), str(designation)

@@ -43,6 +43,7 @@ async def load_cycle(db: Connection, label: str, *, lock: bool = False) -> Cycle
         charter=_charter(row["charter"]),
         demonstration=row["demonstration"],
         submitted=SetDigest(count=row["submitted_count"], sha256=row["submitted_sha256"]) if closed else None,
+        closed=row["closed"],
         announce_on=row["announce_on"],
         announced=row["announced"],
     )
@@ -55,11 +56,13 @@ _LOCKED_CYCLE = _CYCLE + " for update"
 async def save_cycle(db: Connection, cycle: Cycle) -> None:
     """Keep a cycle as it is now."""
     await db.execute(
-        "update projection.cycle set submitted_count = $2, submitted_sha256 = $3, announce_on = $4, announced = $5"
+        "update projection.cycle set submitted_count = $2, submitted_sha256 = $3, closed = $4, announce_on = $5,"
+        " announced = $6"
         " where cycle = $1",
         cycle.label,
         cycle.submitted and cycle.submitted.count,
         cycle.submitted and cycle.submitted.sha256,
+        cycle.closed,
         cycle.announce_on,
         cycle.announced,
     )
@@ -87,6 +90,7 @@ def _application(row: Any) -> Application:  # noqa: ANN401  (asyncpg's Record)
         identity=Identity.model_validate(row["identity"]),
         claims=Claims.model_validate(row["claims"]),
         withdrawn=row["withdrawn"],
+        scored=row["scored"],
         proposed=row["proposed"],
         outcome=Outcome.model_validate(row["outcome"]) if row["outcome"] is not None else None,
         made=row["made"],
@@ -102,11 +106,11 @@ async def save_applications(db: Connection, applications: Iterable[Application])
 
 
 _SAVE = """
-insert into projection.application values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+insert into projection.application values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 on conflict (application) do update set
     version = excluded.version, submitted = excluded.submitted, identity = excluded.identity, claims = excluded.claims,
-    withdrawn = excluded.withdrawn, proposed = excluded.proposed, outcome = excluded.outcome, made = excluded.made,
-    designation = excluded.designation, granted = excluded.granted,
+    withdrawn = excluded.withdrawn, scored = excluded.scored, proposed = excluded.proposed, outcome = excluded.outcome,
+    made = excluded.made, designation = excluded.designation, granted = excluded.granted,
     starts_on = excluded.starts_on, ends_on = excluded.ends_on
 """
 
@@ -121,6 +125,7 @@ def _row(application: Application) -> tuple[Any, ...]:
         application.identity.model_dump(mode="json"),
         application.claims.model_dump(mode="json"),
         application.withdrawn,
+        application.scored,
         application.proposed,
         application.outcome and application.outcome.model_dump(mode="json"),
         application.made,

@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.envelope import rfc3339
+from services.chassis.failures import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = structlog.get_logger()
 
 
 class Clock(Protocol):
@@ -75,27 +81,42 @@ def move_record(clock: ProgramClock, to: datetime) -> bytes:
 
 
 async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callable[[], None]) -> None:
-    """Apply every control record of the clock topic, from the last one on, until cancelled.
+    """Apply every control record of the clock topic, from the last one on, until cancelled; Kafka may come and go.
 
     `ready` is called once the records that were there at the start are applied: no service starts in a wrong year.
     """
-    # From the earliest record by policy: a seek right after `assign` can lose against the client's own first look-up.
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
-    try:
+    partition = TopicPartition(topic, 0)
+    applied = 0
+    """The offset behind the last record that was."""
+
+    async def listen(consumer: AIOKafkaConsumer) -> None:
+        nonlocal applied
         await consumer.start()
-        partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         if end == 0:
             ready()
         while True:
             for record in (await consumer.getmany(timeout_ms=1_000)).get(partition, []):
+                # After a reconnection: time must not pass once more through what it was before.
+                if record.offset < applied:
+                    continue
+                applied = record.offset + 1
                 with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
                     clock.shift(timedelta(milliseconds=int(orjson.loads(record.value)["offset_ms"])))
             if await consumer.position(partition) >= end:
                 ready()
-    finally:
-        await consumer.stop()
+
+    for attempt in count(1):
+        # From the earliest record by policy: a seek right after `assign` can lose against the client's own look-up.
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+        try:
+            await listen(consumer)
+        except (KafkaError, OSError) as error:
+            log.info("clock waits", attempt=attempt, error=repr(error))
+        finally:
+            await consumer.stop()
+        await asyncio.sleep(backoff(attempt))
 
 
 async def sleep_until(clock: Clock, moment: datetime, woken: asyncio.Event, limit: float) -> None:

@@ -2,7 +2,8 @@
 
 FastStream runs the poll loop; what it hands over never raises (an exception would lose or hotly redeliver records, by
 policy). A transient failure keeps the batch and backs off; after a minute the batch is given back to the broker, well
-inside `max_poll_interval_ms`. Any other failure sends the batch through record by record, to isolate what is bad.
+inside `max_poll_interval_ms`. Any other failure sends the batch through by halves, to isolate what is bad, which is set
+aside when the rest has taken effect. So does a batch wait at which the breaker trips.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
+from structlog.contextvars import bound_contextvars
 
+from services.chassis.breaker import Breaker, Row, TrippedError
 from services.chassis.failures import backoff, transient
-from services.chassis.inbox import Inbox, Record
+from services.chassis.inbox import Inbox, isolate
+from services.chassis.kafka import PollingConsumer
+from services.chassis.metrics import BATCH_RETRIES, BATCH_SECONDS, TAKEN
+from services.chassis.observed import about
+from services.chassis.offsets import Offsets
+from services.chassis.parking import alarm, forget_mended, reason_of, try_again
+from services.chassis.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from services.chassis.database import Database
+    from services.chassis.settings import Settings
 
 GIVE_BACK_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
@@ -34,41 +44,41 @@ DRAIN_SECONDS = 20.0
 log = structlog.get_logger()
 
 
-def broker(bootstrap: str, name: str) -> KafkaBroker:
-    """A FastStream broker that creates no topics, decodes nothing and answers nothing."""
-    return KafkaBroker(
-        bootstrap,
-        client_id=name,
-        acks="all",
-        enable_idempotence=True,
-        allow_auto_create_topics=False,
-        apply_types=False,
-        logger=None,
-    )
-
-
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """One consumer group's member over some topics, feeding one inbox."""
 
     def __init__(
-        self, kafka: KafkaBroker, topics: Sequence[str], group: str, inbox: Inbox, database: Database, *, batch: int
+        self,
+        kafka: KafkaBroker,
+        topics: Sequence[str],
+        group: str,
+        inbox: Inbox,
+        database: Database,
+        settings: Settings,
     ) -> None:
-        self._inbox = inbox
+        self.breaker = Breaker(group, settings.poison_limit)
+        self.inbox = inbox
         self._database = database
         self._busy = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._offsets = Offsets(group)
+        self._stands: dict[TopicPartition, int] = {}
+        self._spent = False
         self.topics = tuple(topics)
         self.group = group
         self.subscriber = kafka.subscriber(
                 *topics,
                 batch=True,
                 group_id=group,
+                group_instance_id=settings.instance or None,
                 auto_offset_reset="earliest",
                 ack_policy=AckPolicy.MANUAL,
-                max_records=batch,
+                max_records=settings.batch_size,
                 batch_timeout_ms=200,
                 fetch_max_wait_ms=100,
                 max_poll_interval_ms=300_000,
+                # 10 s by default: the group would go on without a member whose batch takes longer to end.
+                rebalance_timeout_ms=int(DRAIN_SECONDS * 1_000) + 10_000,
                 listener=self,
                 no_reply=True,
                 parser=_unparsed,
@@ -79,17 +89,25 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def consume(self, batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> None:
         """Take one batch through its transaction and commit its offsets. Never raises."""
         records = [Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers)) for r in batch]
+        for record in records:
+            self._stands.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        with bound_contextvars(group=self.group), self._database.metrics.timed(BATCH_SECONDS, group=self.group):
+            await self._carry(records)
+
+    async def _carry(self, records: list[Record]) -> None:
         async with self._busy:
             attempt, started = 0, asyncio.get_running_loop().time()
             while not self._stopping.is_set():
                 try:
                     await self._take(records)
-                    await self._commit(records)
-                    await self._inbox.retry(self._database)
+                    self._offsets.took(records)
+                    await self._offsets.commit(self.subscriber.consumer)
+                    await self.inbox.retry(self._database)
                 except Exception as error:  # noqa: BLE001  (see the module's contract)
                     attempt += 1
                     say = log.info if transient(error) else log.error
                     say("batch waits", group=self.group, attempt=attempt, error=repr(error))
+                    self._database.metrics.add(BATCH_RETRIES, group=self.group)
                     if asyncio.get_running_loop().time() - started > GIVE_BACK_SECONDS:
                         self._give_back(records)
                         return
@@ -97,41 +115,48 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         async with asyncio.timeout(backoff(attempt)):
                             await self._stopping.wait()
                 else:
+                    self._passed(records)
                     return
             self._give_back(records)
 
+    def _passed(self, records: list[Record]) -> None:
+        self._stands |= {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+        self._database.metrics.add(TAKEN, len(records), group=self.group)
+
+    async def standing(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Per assigned partition: the offset of the next record to take, and how many there are from it on."""
+        client = self.subscriber.consumer
+        if client is None or not (assigned := client.assignment()):
+            return {}
+        found = {}
+        for partition, end in (await client.end_offsets(assigned)).items():
+            # The client's own position is behind the batch under way, and right where no batch came yet.
+            stands = self._stands.get(partition)
+            position = await client.position(partition) if stands is None else stands
+            found[partition] = position, max(0, end - position)
+        return found
+
     async def _take(self, records: list[Record]) -> None:
+        """Let all that is good take effect, then set the rest aside: nothing of it, where the breaker trips."""
         try:
+            row, bad = await self._sift(records)
+        except TrippedError as stop:
+            await self.breaker.trip(self._database, stop, reason_of(stop.cause))
+            row, bad = await self._sift(records)
+        if bad:
             async with self._database.transaction() as tx:
-                await self._inbox.process(tx, records)
-        except Exception as error:
-            if transient(error):
-                raise
-        else:
-            return
-        for record in records:
-            await self._take_alone(record)
+                for record, error in bad:
+                    with about(record):
+                        await self.inbox.set_aside(tx, record, error)
+        await self.breaker.passed(self._database, row, {(record.topic, record.partition) for record in records})
 
-    async def _take_alone(self, record: Record) -> None:
-        try:
-            async with self._database.transaction() as tx:
-                await self._inbox.process(tx, [record])
-        except Exception as error:
-            if transient(error):
-                raise
-            async with self._database.transaction() as tx:
-                await self._inbox.set_aside(tx, record, error)
-
-    async def _commit(self, records: list[Record]) -> None:
-        """Commit just what was taken. Where the partition was lost meanwhile, its new owner finds duplicates."""
-        ends: dict[TopicPartition, int] = {}
-        for record in records:
-            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        if self.subscriber.consumer is not None:
-            try:
-                await self.subscriber.consumer.commit(ends)
-            except (KafkaError, IllegalStateError) as error:
-                log.info("offsets not committed", group=self.group, error=repr(error))
+    async def _sift(self, records: list[Record]) -> tuple[Row, list[tuple[Record, Exception]]]:
+        row, bad = self.breaker.row, list[tuple[Record, Exception]]()
+        async for piece, fates in isolate(self._database, self.inbox, records):
+            bad += [(r, fate) for r, fate in zip(piece, fates, strict=False) if isinstance(fate, Exception)]
+            if self.inbox.parks:
+                row = row.after(piece, fates, self.breaker.limit)
+        return row, bad
 
     def _give_back(self, records: list[Record]) -> None:
         for record in reversed(records):
@@ -140,28 +165,58 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     self.subscriber.consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
     async def keep_retrying(self, seconds: float) -> None:
-        """Try again what waits every so often, until cancelled: what it waits for may come by another way."""
+        """Try again what waits every so often, until cancelled: what it waits for may come by another way.
+
+        Likewise the poison that somebody asked for, at once where this process was asked.
+        """
+        asked = self._database.alarm(alarm(self.group))
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await asked.wait()
+            asked.clear()
+            try:
+                if self.inbox.parks:
+                    await try_again(self._database, self.inbox, self.topics)
+                    await forget_mended(self._database, self.topics)
+                await self.inbox.retry(self._database)
+            except Exception as error:  # noqa: BLE001  (the next round tries again)
+                log.info("retry waits", group=self.group, error=repr(error))
+
+    async def keep_polling(self, seconds: float) -> None:
+        """Look after the client, until cancelled: commit what is owed, and make a client anew that is spent."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self._inbox.retry(self._database)
+                await self._offsets.commit(self.subscriber.consumer)
+                client = self.subscriber.consumer
+                self._spent |= isinstance(client, PollingConsumer) and client.spent
+                if self._spent:
+                    log.error("consumer made anew", group=self.group)
+                    await self.subscriber.stop()
+                    await self.subscriber.start()
+                    self._spent = False
             except Exception as error:  # noqa: BLE001  (the next round tries again)
-                log.info("retry waits", group=self.group, error=repr(error))
+                log.info("consumer waits", group=self.group, error=repr(error))
 
     async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  (aiokafka's signature)
         """Let the batch under way end before another member gets its partitions."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._busy:
                 pass
+        self._offsets.forget()
+        self.breaker.forget()
 
-    async def on_partitions_assigned(self, assigned: object) -> None:
-        """Nothing to prepare."""
+    async def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002  (aiokafka's signature)
+        """Where this member stood in them when it last had them is of no more use."""
+        self._stands.clear()
 
     async def stop(self) -> None:
-        """Let the batch under way end, or give it back if it is waiting."""
+        """Let the batch under way end, or give it back if it is waiting; one that takes too long is rolled back."""
         self._stopping.set()
-        async with self._busy:
-            pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS), self._busy:
+                pass
 
 
 async def _unparsed(batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> KafkaMessage:
@@ -169,5 +224,5 @@ async def _unparsed(batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> KafkaMes
     return KafkaMessage(raw_message=batch, body=b"", consumer=None)  # type: ignore[arg-type]
 
 
-async def _raw(message: KafkaMessage) -> Any:  # noqa: ANN401
+async def _raw(message: KafkaMessage) -> Any:  # noqa: ANN401  (the records as aiokafka gave them)
     return message.raw_message

@@ -18,11 +18,13 @@ import orjson
 from schemas.envelope import Event, Header, Written, write
 from schemas.topics import topic_of
 from services.chassis.ids import event_id, opaque_id
+from services.chassis.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from services.chassis.clock import Clock
+    from services.chassis.metrics import Metric
 
 CONNECT_SECONDS = 10.0
 """For a new connection: a server that takes it and says nothing is away as well."""
@@ -68,6 +70,11 @@ class Tx:
         """Loops of this service to wake after the commit, by the names of their `Database.alarm`."""
         self._entropy = entropy
         self._pending: list[tuple[str, Event, str | None]] = []
+        self.noted: list[tuple[Metric, float, dict[str, str]]] = []
+
+    def note(self, metric: Metric, value: float = 1, **labels: str) -> None:
+        """Add to a counter, or put seconds into a histogram, if and when this transaction is committed."""
+        self.noted.append((metric, value, labels))
 
     def record(self, event: Event, *, cause: str | None = None) -> str:
         """Have `event` leave with this transaction; returns its id. `cause` is the id of the event it follows from."""
@@ -131,10 +138,14 @@ class Tx:
 class Database:
     """A pool of connections to one service's database."""
 
-    def __init__(self, dsn: str, name: str, clock: Clock, *, pool_size: int = 8) -> None:
+    def __init__(
+        self, dsn: str, name: str, clock: Clock, *, metrics: Metrics | None = None, pool_size: int = 8
+    ) -> None:
         self.dsn = dsn
         self.name = name
         self.clock = clock
+        self.metrics = metrics or Metrics(name)
+        """The service's; what works on its database counts there."""
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after a commit that recorded events: wakes the relay."""
         self._alarms: dict[str, asyncio.Event] = {}
@@ -167,10 +178,16 @@ class Database:
         finally:
             await connection.close()
 
-    async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A direct connection outside the pool, for locks that must live as long as their holder."""
+    async def connect(self, *, patient: bool = False) -> asyncpg.Connection[asyncpg.Record]:
+        """A direct connection outside the pool, for locks that must live as long as their holder.
+
+        A `patient` one waits for its commands as long as they take: for migrations.
+        """
         connection = await asyncpg.connect(
-            self.dsn, database=self.name, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
+            self.dsn,
+            database=self.name,
+            timeout=CONNECT_SECONDS,
+            command_timeout=None if patient else COMMAND_SECONDS,
         )
         await _json(connection)
         return connection
@@ -206,6 +223,8 @@ class Database:
                 tx = Tx(connection, self.clock)
                 yield tx
                 await tx.flush()
+            for metric, value, labels in tx.noted:
+                self.metrics.note(metric, value, **labels)
             if tx.written:
                 self.on_recorded()
             for name in tx.wakes:

@@ -40,6 +40,6 @@ def transient(error: BaseException) -> bool:
     return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
 
 
-def backoff(attempt: int, *, most: float = 10.0) -> float:
+def backoff(attempt: int, *, most: float = 3.0) -> float:
     """Seconds to wait before attempt `attempt` (from 1): doubling from 0.1 s, capped, with full jitter."""
     return random.uniform(0.05, min(most, 0.1 * 2**attempt))  # noqa: S311  (jitter, not a secret)

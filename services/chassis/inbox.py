@@ -2,56 +2,49 @@
 
 Per (source, subject) a mark holds the last `sequence` that took effect, moved in the effect's own transaction. A
 lower number is a duplicate; a gap is *not yet*, and so is a handler's `NotYetError`: the event and all later ones of
-its key wait in `chassis.parked` and are tried again. A record that cannot be read is *poison*: parked with its reason
-and never retried by itself. Types without a handler only move the mark.
+its key wait in `chassis.parked` and are tried again. A record that cannot be read or applied is *poison*: parked with
+its reason and not retried by itself; later events of its key wait for it. Types without a handler only move the mark.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import structlog
-
-from schemas.envelope import RECORD_LIMIT, Envelope, Event, Header, UnreadableError, parse, read
+from schemas.envelope import Envelope, Event, Header, UnreadableError, parse, read
 from schemas.versions import split
+from services.chassis.breaker import Fate
 from services.chassis.failures import NotYetError, RacedError, transient
+from services.chassis.metrics import HANDLER_SECONDS
+from services.chassis.observed import about
+from services.chassis.parking import condemn, park, park_poison, reason_of, record_of
+from services.chassis.record import Record, envelope_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from services.chassis.database import Connection, Database, Tx
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[["Tx", Any, Header], Awaitable[None]]
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record as the broker gave it."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-    @property
-    def arrived(self) -> datetime:
-        """When the broker took it (LogAppendTime), or when its producer made it, as the topic is set."""
-        return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
+LOOK_SECONDS = 2.0
+"""Between two looks for what another process of this service left waiting: it may have ended, or be an older one."""
 
 
 class Inbox(Protocol):
     """What a consumer hands its records to."""
 
-    async def process(self, tx: Tx, records: list[Record]) -> None:
-        """Apply a whole batch in `tx`; any exception that is not transient makes the consumer go record by record."""
+    parks: bool
+    """Whether what fails is parked and counts for the breaker. Commands neither park nor count."""
+
+    async def process(self, tx: Tx, records: list[Record]) -> Sequence[Fate | Exception]:
+        """Apply a whole batch in `tx`; returns per record what became of it, or why it can never take effect.
+
+        An exception that is not transient makes the consumer isolate the record that raised it.
+        """
         ...
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
@@ -68,6 +61,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self.by_type: dict[str, Handler] = {}
+        self._reactions: dict[str, Handler] = {}
         self._handled: dict[str, str] = {}
         """The handled version of a type, by the type's name without the version."""
 
@@ -87,6 +81,35 @@ class Handlers:
 
         return register
 
+    def then(
+        self, model: type[E]
+    ) -> Callable[[Callable[[Tx, E, Header], Awaitable[None]]], Callable[[Tx, E, Header], Awaitable[None]]]:
+        """Register what the service does because of an event: what it decides and records, schedules or sends.
+
+        It runs behind what `on` registered (which only keeps what the event says), and a replay leaves it out.
+        """
+
+        def register(react: Callable[[Tx, E, Header], Awaitable[None]]) -> Callable[[Tx, E, Header], Awaitable[None]]:
+            name, _ = split(model.TYPE)
+            if self._handled.setdefault(name, model.TYPE) != model.TYPE or model.TYPE in self._reactions:
+                message = f"{self._handled[name]} has a reaction already, or is handled in another version"
+                raise ValueError(message)
+            self._reactions[model.TYPE] = react
+            return react
+
+        return register
+
+    def steps(self, handled: str) -> list[Handler]:
+        """What runs for an event that is handled as this type, in order."""
+        return [step for step in (self.by_type.get(handled), self._reactions.get(handled)) if step is not None]
+
+    def keeping(self, own: Handlers) -> Handlers:
+        """What a replay applies: the same without reactions, and what the service's `own` events left."""
+        both = Handlers()
+        both.by_type = self.by_type | own.by_type
+        both._handled = self._handled | own._handled  # noqa: SLF001  (of this class)
+        return both
+
     def handled_as(self, event_type: str) -> str | None:
         """The type as which an event is handled: its own or a later version's; None where nothing here reacts to it.
 
@@ -104,31 +127,44 @@ class Handlers:
 class EventInbox:
     """The inbox of a service that handles some event types of some topics."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    parks = True
+
+    def __init__(self, handlers: Handlers, group: str | None = None) -> None:
+        """`group` names the topics of the dead letters; without it poison is parked only."""
         self._handlers = handlers
+        self._group = group
         self._waiting = True  # until the table was looked at
+        self._look_at = 0.0
         self._lock = asyncio.Lock()
 
-    async def process(self, tx: Tx, records: list[Record]) -> None:
-        """Apply the batch in the order of its records."""
-        events: list[tuple[Record, Envelope]] = []
-        for record in records:
+    async def process(self, tx: Tx, records: list[Record]) -> list[Fate | Exception]:
+        """Apply the batch in the order of its records. Behind a record that fails, those of its key find a gap."""
+        fates: list[Fate | Exception] = [Fate.NOTHING] * len(records)
+        events: list[tuple[int, Envelope]] = []
+        for number, record in enumerate(records):
             try:
-                events.append((record, envelope_of(record)))
+                events.append((number, envelope_of(record)))
             except UnreadableError as error:
-                await self.set_aside(tx, record, error)
+                fates[number] = error
         marks = await read_marks(tx.db, {envelope.key for _, envelope in events})
         before = dict(marks)
-        for record, envelope in events:
+        for number, envelope in events:
             mark = marks.get(envelope.key, 0)
             if envelope.sequence <= mark:
                 continue
             if early := self._early(envelope, mark):
-                await self._park(tx, record, envelope, "not_yet", early)
+                await self._park(tx, records[number], envelope, early)
                 continue
-            await self._apply(tx, envelope)
+            try:
+                event = self._read(envelope)
+            except UnreadableError as error:
+                fates[number] = error
+                continue
+            await self._apply(tx, records[number], envelope, event)
             marks[envelope.key] = envelope.sequence
+            fates[number] = Fate.EFFECT
         await move_marks(tx.db, before, marks)
+        return fates
 
     def _early(self, envelope: Envelope, mark: int) -> str | None:
         """Why an event must wait, as far as that is known before its handler runs."""
@@ -140,28 +176,36 @@ class EventInbox:
             return str(error)
         return None
 
-    async def _apply(self, tx: Tx, envelope: Envelope) -> None:
+    def _read(self, envelope: Envelope) -> Event | None:
+        """The event as it is handled; None for a type that only moves the mark."""
         handled = self._handlers.handled_as(envelope.type)
-        if handled is None:
+        return None if handled is None else read(envelope, handled)
+
+    async def _apply(self, tx: Tx, record: Record, envelope: Envelope, event: Event | None) -> None:
+        if event is None:
             return
         tx.cause = envelope.id
-        event = read(envelope, handled)
-        await self._handlers.by_type[handled](tx, event, Header.model_validate(envelope, from_attributes=True))
+        header = Header.model_validate(envelope, from_attributes=True)
+        began = perf_counter()
+        with about(record, envelope):
+            for step in self._handlers.steps(event.TYPE):
+                await step(tx, event, header)
+        tx.note(HANDLER_SECONDS, perf_counter() - began, type=event.TYPE)
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Park a record that failed alone: to wait if it is only early, as poison otherwise."""
-        if not isinstance(error, NotYetError):
-            await park_poison(tx, record, error)
-            return
-        await self._park(tx, record, envelope_of(record), "not_yet", _reason(error))
+        if isinstance(error, NotYetError):
+            await self._park(tx, record, envelope_of(record), reason_of(error))
+        else:
+            await park_poison(tx, record, error, self._group)
 
-    async def _park(self, tx: Tx, record: Record, envelope: Envelope | None, kind: str, reason: str) -> None:
+    async def _park(self, tx: Tx, record: Record, envelope: Envelope, reason: str) -> None:
         self._waiting = True
-        await park(tx, record, envelope, kind, reason)
+        await park(tx, record, envelope, "not_yet", reason)
 
     async def retry(self, database: Database) -> None:
         """Apply every waiting event whose turn has come, until none moves, in a transaction each."""
-        if not self._waiting:
+        if not self._waiting and monotonic() < self._look_at:
             return
         async with self._lock:
             moved = True
@@ -172,92 +216,71 @@ class EventInbox:
             self._waiting = bool(
                 await database.pool.fetchval("select exists (select from chassis.parked where kind = 'not_yet')")
             )
+            self._look_at = monotonic() + LOOK_SECONDS
 
     async def _retry_one(self, database: Database, row: Any) -> bool:  # noqa: ANN401  (a row of _DUE)
-        place = (row["topic"], row["part"], row["position"])
+        record = record_of(row)
+        place = (record.topic, record.partition, record.offset)
         try:
             async with database.transaction() as tx:
                 # Whoever deletes the row owns the attempt: a second process finds nothing.
                 found = await tx.db.execute(
                     "delete from chassis.parked where topic = $1 and part = $2 and position = $3", *place
                 )
-                envelope = parse(row["record"])
+                envelope = parse(record.value or b"")
                 marks = await read_marks(tx.db, {envelope.key})
                 if found == "DELETE 0" or envelope.sequence <= marks.get(envelope.key, 0):
                     return True
-                await self._apply(tx, envelope)
+                await self._apply(tx, record, envelope, self._read(envelope))
                 await move_marks(tx.db, marks, {**marks, envelope.key: envelope.sequence})
+        except NotYetError as error:
+            await database.pool.execute(
+                "update chassis.parked set attempts = attempts + 1, reason = $4"
+                " where topic = $1 and part = $2 and position = $3",
+                *place,
+                reason_of(error),
+            )
+            return False
         except Exception as error:
             if transient(error):
                 raise
-            kind = "not_yet" if isinstance(error, NotYetError) else "poison"
-            await database.pool.execute(
-                "update chassis.parked set attempts = attempts + 1, kind = $4, reason = $5"
-                " where topic = $1 and part = $2 and position = $3",
-                *place,
-                kind,
-                _reason(error),
-            )
+            async with database.transaction() as tx:
+                await condemn(tx, record, error, self._group)
             return False
         return True
 
 
-async def park_poison(tx: Tx, record: Record, error: Exception) -> None:
-    """Keep a record that no retry will mend, with its reason, and say so in the log."""
-    try:
-        envelope = envelope_of(record)
-    except UnreadableError:
-        envelope = None
-    log.error("poison record parked", topic=record.topic, position=record.offset, reason=_reason(error))
-    await park(tx, record, envelope, "poison", _reason(error))
+async def isolate(
+    database: Database, inbox: Inbox, records: list[Record]
+) -> AsyncIterator[tuple[list[Record], Sequence[Fate | Exception]]]:
+    """Hand over a batch in one transaction; after a failure its halves in one each, and so on, down to what is bad.
 
-
-async def park(tx: Tx, record: Record, envelope: Envelope | None, kind: str, reason: str) -> None:
-    """Keep a record in `chassis.parked`; one that is there already stays as it is."""
-    await tx.db.execute(
-        """
-        insert into chassis.parked
-            (topic, part, position, kind, source, subject, sequence, reason, record_key, record, headers, arrived_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
-        """,
-        record.topic,
-        record.partition,
-        record.offset,
-        kind,
-        envelope and envelope.source,
-        envelope and envelope.subject,
-        envelope and envelope.sequence,
-        reason,
-        record.key,
-        record.value,
-        # A header may have no value, and PostgreSQL's text no NUL: neither may stop the partition.
-        [[name.replace("\0", "\ufffd"), None if value is None else value.hex()] for name, value in record.headers],
-        record.arrived,
-    )
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or repr(error))[:500].replace("\0", "\ufffd")
+    Yields the pieces in order with what became of their records. Raises what is transient.
+    """
+    pending = [records]
+    while pending:
+        piece = pending.pop()
+        fates: Sequence[Fate | Exception]
+        try:
+            async with database.transaction() as tx:
+                fates = await inbox.process(tx, piece)
+        except Exception as error:
+            if transient(error):
+                raise
+            if len(piece) > 1:
+                half = len(piece) // 2
+                pending += [piece[half:], piece[:half]]
+                continue
+            fates = [error]
+        yield piece, fates
 
 
 _DUE = """
-select p.topic, p.part, p.position, p.record from chassis.parked p
+select p.* from chassis.parked p
 left join chassis.mark m using (source, subject)
 where p.kind = 'not_yet' and p.sequence <= coalesce(m.sequence, 0) + 1
 order by p.parked_at, p.topic, p.part, p.position limit 1000
 """
-
-
-def envelope_of(record: Record) -> Envelope:
-    """The record's event; UnreadableError also where the record's key is not the event's subject."""
-    if len(record.value or b"") > RECORD_LIMIT:
-        message = f"the record has more than {RECORD_LIMIT:,} bytes"
-        raise UnreadableError(message)
-    envelope = parse(record.value or b"")
-    if record.key != envelope.subject.encode():
-        message = "the record's key is not the event's subject"
-        raise UnreadableError(message)
-    return envelope
 
 
 async def read_marks(db: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

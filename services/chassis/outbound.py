@@ -89,11 +89,11 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LOOKUPS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="lookup")
 
 
-class OutboundRefused(Exception):  # noqa: N818 - named for the outcome, which a caller tells apart from `OutboundFailed`
+class OutboundRefused(Exception):  # noqa: N818  (named for the outcome, which a caller tells apart from `OutboundFailed`)
     """Policy forbids the call or its answer; permanent until the address or the answer changes."""
 
 
-class OutboundFailed(Exception):  # noqa: N818
+class OutboundFailed(Exception):  # noqa: N818  (likewise)
     """The network did not deliver: no name, no connection, no complete answer in time. May be retried."""
 
 
@@ -172,8 +172,11 @@ class Outbound:
         if parsed.userinfo:
             raise OutboundRefused("the URL must not hold a user name or password")
         host = _host(parsed)
-        if _literal(host) is None and (len(host) > HOST_LIMIT or HOST_NAME.fullmatch(host) is None):
+        literal = _literal(host)
+        if literal is None and (len(host) > HOST_LIMIT or HOST_NAME.fullmatch(host) is None):
             raise OutboundRefused("the URL has no valid host name")
+        if literal is not None:
+            self._check_address(literal)
         if not self._allow_loopback or _port(parsed) not in range(1, 65_536):
             self._check_port(parsed)
         return parsed
@@ -237,15 +240,19 @@ class Outbound:
         if not addresses:
             raise OutboundFailed("the host name has no address")
         for address in addresses:
-            reason = forbidden(address)
-            if self._allow_loopback and reason == LOOPBACK:
+            if self._check_address(address) == LOOPBACK:
                 continue
-            if reason:
-                raise OutboundRefused("the host is not on the public network")
             if url.scheme != "https":
                 raise OutboundRefused("http is for this machine only: the URL must begin with https://")
             self._check_port(url)
         return addresses
+
+    def _check_address(self, address: IPAddress) -> str | None:
+        """Refuse an address that is forbidden; LOOPBACK where that is allowed, else None."""
+        reason = forbidden(address)
+        if reason and not (self._allow_loopback and reason == LOOPBACK):
+            raise OutboundRefused("the host is not on the public network")
+        return reason
 
     async def _exchange(self, request: httpx.Request, address: IPAddress, max_body: int) -> OutboundResponse:
         headers = httpx.Headers(request.headers)

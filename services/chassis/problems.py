@@ -8,6 +8,7 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from services.chassis.failures import TRANSIENT, transient
 from services.chassis.refusal import RefusedError, pointer
@@ -109,7 +110,7 @@ def install(app: FastAPI) -> None:
         problem = Problem(error.status_code, rule, str(error.detail), headers=dict(error.headers or {}))
         return problem.response(request.url.path)
 
-    # By class: what the handler of Exception answers is raised once more behind it, and costs the client its connection.
+    # By class: what the handler of Exception has answered is raised again, which costs the client its connection.
     async def _away(request: Request, error: Exception) -> JSONResponse:
         if not transient(error):
             raise error
@@ -120,6 +121,10 @@ def install(app: FastAPI) -> None:
 
     for passing in TRANSIENT:
         app.add_exception_handler(passing, _away)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(request: Request, _: ClientDisconnect) -> JSONResponse:
+        return Problem(400, "disconnected", "The request did not come whole.").response(request.url.path)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:

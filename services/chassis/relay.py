@@ -13,11 +13,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from schemas.envelope import RECORD_LIMIT
+from schemas.topics import DEAD_LETTER_ROOM
 from services.chassis.failures import backoff, transient
+from services.chassis.kafka import Producer
+from services.chassis.metrics import RELAYED
+from services.chassis.parking import raw_headers
 
 if TYPE_CHECKING:
     import asyncpg
@@ -26,20 +28,21 @@ if TYPE_CHECKING:
 
 CHANNEL = "outbox"
 BATCH = 500
+SEND_SECONDS = 30.0
 _LOCK = 7_311_002
-_NEXT = "select position, key, topic, record, traceparent from chassis.outbox order by position limit $1"
+_NEXT = "select position, key, topic, record, traceparent, letter from chassis.outbox order by position limit $1"
 _DONE = "delete from chassis.outbox where position = any($1::bigint[])"
 
 
-def producer(bootstrap: str) -> AIOKafkaProducer:
+def producer(bootstrap: str) -> Producer:
     """An idempotent producer as the relay uses it: in order, acknowledged by all replicas, full batches."""
-    return AIOKafkaProducer(
+    return Producer(
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
         linger_ms=0,
         max_batch_size=128 * 1024,
-        max_request_size=RECORD_LIMIT + 50_000,
+        max_request_size=DEAD_LETTER_ROOM,
         request_timeout_ms=10_000,
     )
 
@@ -54,6 +57,8 @@ class Relay:
         self._woken = asyncio.Event()
         self._stopping = False
         self._active = False
+        self._failures = 0
+        """In a row."""
         self._notifying: asyncio.Task[None] | None = None
         self._log = structlog.get_logger().bind(relay=database.name)
 
@@ -77,16 +82,14 @@ class Relay:
 
     async def run(self) -> None:
         """Hold or await the lock and drain the outbox until stopped, riding out every absence of either part."""
-        attempt = 0
         while not self._stopping:
             try:
                 await self._serve()
-                attempt = 0
             except Exception as error:  # noqa: BLE001  (judged by `transient`; a relay never dies of one bad moment)
-                attempt += 1
+                self._failures += 1
                 level = self._log.info if transient(error) else self._log.error
-                level("relay interrupted", error=repr(error), attempt=attempt)
-                await self._pause(backoff(attempt))
+                level("relay interrupted", error=repr(error), attempt=self._failures)
+                await self._pause(backoff(self._failures))
             finally:
                 self._active = False
 
@@ -114,11 +117,11 @@ class Relay:
                         pass
                     await self._pause(self._poll)
             finally:
-                await kafka.stop()
+                await kafka.abandon()
         finally:
             connection.terminate()
 
-    async def _drain(self, connection: asyncpg.Connection[asyncpg.Record], kafka: AIOKafkaProducer) -> bool:
+    async def _drain(self, connection: asyncpg.Connection[asyncpg.Record], kafka: Producer) -> bool:
         """Send one batch in order and delete what was acknowledged; True if there may be more.
 
         After a failure every later row of the same key stays, too: it is sent again behind the one that failed, and
@@ -126,6 +129,7 @@ class Relay:
         """
         rows = await connection.fetch(_NEXT, BATCH)
         if not rows:
+            self._failures = 0
             return False
         results = await self._send(rows, kafka)
         failed: set[str] = set()
@@ -139,23 +143,36 @@ class Relay:
                 acknowledged.append(row["position"])
         if acknowledged:
             await connection.execute(_DONE, acknowledged)
+        self._database.metrics.add(RELAYED, len(acknowledged), result="acknowledged")
+        self._database.metrics.add(RELAYED, len(rows) - len(acknowledged), result="failed")
         if failure is not None:
             raise failure
+        self._failures = 0
         return len(rows) == BATCH
 
     @staticmethod
-    async def _send(rows: list[asyncpg.Record], kafka: AIOKafkaProducer) -> list[Any]:
+    async def _send(rows: list[asyncpg.Record], kafka: Producer) -> list[Any]:
         """Hand every row to the producer in order and wait for all: per row its metadata or its exception."""
         pending: list[Any] = []
         for row in rows:
-            headers = [("content-type", b"application/cloudevents+json")]
-            if row["traceparent"]:
-                headers.append(("traceparent", row["traceparent"].encode()))
+            key, headers = _addressed(row)
             try:
-                pending.append(await kafka.send(row["topic"], row["record"], key=row["key"].encode(), headers=headers))
+                pending.append(await kafka.send(row["topic"], row["record"], key=key, headers=headers))
             except KafkaError as error:
                 pending.append(_failed(error))
-        return await asyncio.gather(*pending, return_exceptions=True)
+        # An idempotent producer tries for ever, and one that is wedged in vain: after a while a new one is tried.
+        async with asyncio.timeout(SEND_SECONDS):
+            return await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _addressed(row: asyncpg.Record) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
+    """The key and headers that a row goes out with: an event's, or those of the record that is a dead letter."""
+    if letter := row["letter"]:
+        return None if letter["key"] is None else bytes.fromhex(letter["key"]), raw_headers(letter["headers"])
+    headers: list[tuple[str, bytes | None]] = [("content-type", b"application/cloudevents+json")]
+    if row["traceparent"]:
+        headers.append(("traceparent", row["traceparent"].encode()))
+    return row["key"].encode(), headers
 
 
 def _failed(error: BaseException) -> asyncio.Future[Any]:

@@ -15,6 +15,7 @@ import structlog
 
 from services.chassis.clock import sleep_until
 from services.chassis.failures import backoff, transient
+from services.chassis.metrics import LATENESS
 
 if TYPE_CHECKING:
     from services.chassis.clock import ProgramClock
@@ -31,6 +32,8 @@ delete from chassis.schedule where ctid = (
     order by due, kind, subject limit 1 for update skip locked
 ) returning kind, subject, due, detail
 """
+
+_FOLLOWING = "select min(due) from chassis.schedule where due > $1"
 
 
 async def schedule(tx: Tx, kind: str, subject: str, due: datetime, detail: dict[str, Any] | None = None) -> None:
@@ -63,23 +66,26 @@ class Scheduler:
         attempt = 0
         while True:
             try:
-                while await self._run_one():
-                    attempt = 0
-                following = await self._database.pool.fetchval("select min(due) from chassis.schedule")
+                while await self._run_one(asked := self._clock.now()):
+                    pass
+                # A row that was due and is still here is in another process's hands: don't spin on it.
+                following = await self._database.pool.fetchval(_FOLLOWING, asked)
+                attempt = 0
             except Exception as error:  # noqa: BLE001  (a schedule never dies of one bad moment)
                 attempt += 1
                 say = log.info if transient(error) else log.error
                 say("schedule waits", database=self._database.name, attempt=attempt, error=repr(error))
                 await asyncio.sleep(backoff(attempt))
                 continue
-            # A row that is due and still here is another process's, or failed: don't spin on it.
             soon = self._clock.now() + timedelta(seconds=self._poll)
-            await sleep_until(self._clock, max(following or soon, self._clock.now()), self._woken, self._poll)
+            await sleep_until(self._clock, following or soon, self._woken, self._poll)
 
-    async def _run_one(self) -> bool:
+    async def _run_one(self, now: datetime) -> bool:
         async with self._database.transaction() as tx:
-            row = await tx.db.fetchrow(_CLAIM, self._clock.now(), list(self._tasks))
+            row = await tx.db.fetchrow(_CLAIM, now, list(self._tasks))
             if row is None:
                 return False
+            late = (self._clock.now() - row["due"]).total_seconds()
             await self._tasks[row["kind"]](tx, row["subject"], row["due"], row["detail"])
+        self._database.metrics.observe(LATENESS, late)
         return True

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.chassis import consumer
+from services.chassis import consumer, dead_letters, health
 from services.chassis.database import Database
 from services.chassis.inbox import EventInbox, Handlers, Inbox
+from services.chassis.kafka import Reader
+from services.chassis.metrics import Metrics
 from services.chassis.migrations import OWN, migrate
 from services.chassis.relay import Relay
 from services.chassis.schedule import Scheduler, TaskHandler
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from services.chassis.auth import Tokens
     from services.chassis.clock import ProgramClock
+    from services.chassis.metrics import Metric
+    from services.chassis.replay import Rebuilding
     from services.chassis.settings import Settings
 
 
@@ -61,12 +65,18 @@ class Service:
     topics: Sequence[str] = ()
     """Event topics that `handlers` listen to, under the group named like the service."""
     handlers: Handlers = field(default_factory=Handlers)
+    own: Handlers = field(default_factory=Handlers)
+    """What the service's own events left in its projection: never consumed, applied by a replay."""
+    rebuilding: Rebuilding | None = None
+    """How a replay rebuilds the projection, where it is not by `handlers` and `own`."""
     subscriptions: Sequence[Subscription] = ()
     """Further inboxes: signed commands, the ledger's."""
     tasks: Mapping[str, TaskHandler] = field(default_factory=dict)
     """What the schedule may run, by kind."""
     loops: Sequence[Callable[[Service], Coroutine[Any, Any, None]]] = ()
     """Work that goes on while the service runs, e.g. deliveries."""
+    measures: Mapping[Metric, str] = field(default_factory=dict)
+    """Gauges of this service alone, as `services.chassis.health.MEASURES` has those of all."""
     prepare: Callable[[Service], Coroutine[Any, Any, None]] | None = None
     """Runs once after the migrations, before anything is consumed or served."""
 
@@ -76,25 +86,33 @@ class Service:
         self.settings: Any = settings
         self.clock = self.runtime.clock
         self.tokens = self.runtime.tokens
+        self.metrics = Metrics(self.name)
+        self.progress = health.Progress()
         self.database = Database(
-            self.runtime.postgres_dsn, settings.database_prefix + self.name, self.clock, pool_size=settings.pool_size
+            self.runtime.postgres_dsn,
+            settings.database_prefix + self.name,
+            self.clock,
+            metrics=self.metrics,
+            pool_size=settings.pool_size,
         )
         self.relay = Relay(self.database, self.runtime.kafka_bootstrap, poll_seconds=settings.poll_seconds)
         self.scheduler = Scheduler(self.database, self.clock, self.tasks, poll=settings.poll_seconds)
-        self.broker = consumer.broker(self.runtime.kafka_bootstrap, self.name)
-        own = [Subscription(tuple(self.topics), self.name, EventInbox(self.handlers))] if self.topics else []
+        self.broker = Reader(self.runtime.kafka_bootstrap, self.name)
+        own = [Subscription(tuple(self.topics), self.name, EventInbox(self.handlers, self.name))] if self.topics else []
         self.consumers = [
-            consumer.Consumer(self.broker, s.topics, s.group, s.inbox, self.database, batch=settings.batch_size)
+            consumer.Consumer(self.broker, s.topics, s.group, s.inbox, self.database, settings)
             for s in (*own, *self.subscriptions)
         ]
         self.app: FastAPI = api(self)
+        self.app.include_router(dead_letters.router)
+        self.app.include_router(health.router(self))
         self._relaying: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
 
     async def migrate(self) -> list[str]:
         """Create the database if missing and apply what its schema lacks."""
         await self.database.create()
-        connection = await self.database.connect()
+        connection = await self.database.connect(patient=True)
         try:
             return await migrate(connection, OWN, self.migrations)
         finally:
@@ -113,7 +131,9 @@ class Service:
             asyncio.create_task(work, name=f"{self.name}:{name}")
             for name, work in (
                 ("schedule", self.scheduler.run()),
+                ("loop", health.watch_loop(self.metrics)),
                 *((f"retry:{c.group}", c.keep_retrying(self.settings.poll_seconds)) for c in self.consumers),
+                *((f"poll:{c.group}", c.keep_polling(self.settings.poll_seconds)) for c in self.consumers),
                 *((loop.__name__, loop(self)) for loop in self.loops),
             )
         ]
@@ -144,6 +164,8 @@ class Service:
         )
         return {
             "database": database,
+            "broker": await health.reachable(self.runtime.kafka_bootstrap),
             "consumers": assigned,
+            "breaker": not any(c.breaker.stopped for c in self.consumers),
             "loops": all(t and not t.done() for t in (self._relaying, *self._running)),
         }

@@ -85,7 +85,7 @@ class Frontier:
     def from_bytes(cls, state: bytes) -> Self:
         """The tree whose `bytes()` are `state`; ValueError for a state that no tree has."""
         size, nodes = int.from_bytes(state[:8], "big"), state[8:]
-        if len(state) < 8 or len(nodes) != HASH_BYTES * size.bit_count():  # noqa: PLR2004
+        if len(state) < 8 or len(nodes) != HASH_BYTES * size.bit_count():  # noqa: PLR2004  (eight bytes of size come first)
             raise ValueError(f"{len(state)} bytes are no tree's state")
         return cls(size, [nodes[at : at + HASH_BYTES] for at in range(0, len(nodes), HASH_BYTES)])
 
@@ -223,7 +223,7 @@ class Checkpoint:
     def parse(cls, text: str) -> Self:
         """Read `text`; NoteError for anything else, extension lines included."""
         lines = text.split("\n")
-        if len(lines) != 4 or not lines[0] or not _SIZE.fullmatch(lines[1]) or lines[3]:  # noqa: PLR2004
+        if len(lines) != 4 or not lines[0] or not _SIZE.fullmatch(lines[1]) or lines[3]:  # noqa: PLR2004  (three lines, each ended)
             raise NoteError("a checkpoint is three lines: origin, size and root")
         found = cls(lines[0], int(lines[1]), _unb64(lines[2], "root"))
         if len(found.root) != HASH_BYTES:

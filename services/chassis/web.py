@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from services.chassis import problems
 from services.chassis.auth import Principal, unauthorized
 from services.chassis.database import Tx
+from services.chassis.observed import Observed, known_as
 from services.chassis.problems import Problem
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 KEY_LIMIT = 200
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class _FailedAnswer(Exception):  # noqa: N818
+class _FailedAnswer(Exception):  # noqa: N818  (no error: it carries an answer out of the transaction)
     """Rolls a command's transaction back while its answer stands."""
 
     def __init__(self, response: Response) -> None:
@@ -67,8 +69,10 @@ class CommandRoute(APIRoute):
 
         async def command(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            refuse_control_characters(request)
             service = service_of(request)
             request.state.principal = await service.tokens.principal(request)
+            known_as(request.state.principal)
             if request.method in SAFE:
                 return await handle(request)
             refuse_cross_site(request)
@@ -129,9 +133,16 @@ async def _as_before(tx: Tx, row: tuple[str, str], fingerprint: bytes) -> Respon
 
 
 def _succeeded(response: Response) -> Response:
-    if response.status_code >= 400:  # noqa: PLR2004
+    if response.status_code >= 400:  # noqa: PLR2004  (HTTP: from here on, errors)
         raise _FailedAnswer(response)
     return response
+
+
+def refuse_control_characters(request: Request) -> None:
+    """Problem 400 for an address that holds a character which no id or label has and no database takes."""
+    asked = (str(request.scope["path"]), *(part for pair in request.query_params.multi_items() for part in pair))
+    if any(map(_CONTROL.search, asked)):
+        raise Problem(400, "control-character", "The path and the query must not hold control characters.")
 
 
 def refuse_cross_site(request: Request) -> None:
@@ -193,19 +204,8 @@ def api(service: Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
+    app.add_middleware(Observed, metrics=service.metrics)
     app.include_router(service.router)
-
-    @app.get("/health/live", include_in_schema=False)
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
-
-    @app.get("/health/ready", include_in_schema=False)
-    async def ready(response: Response) -> dict[str, Any]:
-        parts = await service.ready()
-        if not all(parts.values()):
-            response.status_code = 503
-        return {"status": "ready" if all(parts.values()) else "not ready", "parts": parts}
-
     return app
 
 

@@ -207,7 +207,7 @@ async def _led(tx: Tx, who: Principal, government: str) -> domain.Members:
     # The row first: of two leads who remove each other, the second one is none any more.
     await store.government(tx.db, government, store.OWNED)
     tx.actor, _ = await _acting(tx.db, who, government, "lead")
-    return {one.person: one.role for one in await store.members(tx.db, government)}
+    return await store.roles(tx.db, government)
 
 
 async def _acting(db: Connection, who: Principal, government: str, *roles: Role) -> tuple[str, Role]:
@@ -300,8 +300,8 @@ async def submit(
     draft = drafts.read(sheet.content, cycle.charter, government.kind)
     event = domain.submit(cycle, government, application, before, draft, attested=body.attest, now=tx.clock.now())
     await tx.act_as(who.issuer, who.subject, cycle.id)
-    tx.record(event, cause=cycle.latest)
-    await store.save_application(tx.db, domain.evolve_application(before, event))
+    recorded = tx.record(event, cause=cycle.latest)
+    await store.save_application(tx.db, domain.evolve_application(before, event, recorded))
     (written,) = await tx.flush()
     # Again, for the time that the event carries: no accepted submission may say that it came after the deadline.
     domain.must_be_open(cycle, written.header.time)
@@ -329,8 +329,8 @@ async def withdraw(
     before = await store.application(tx.db, application)
     event = domain.withdraw(cycle, application, before, body.reason, now=tx.clock.now())
     await tx.act_as(who.issuer, who.subject, cycle.id)
-    tx.record(event, cause=cycle.latest)
-    await store.save_application(tx.db, domain.evolve_application(before, event))
+    recorded = tx.record(event, cause=cycle.latest)
+    await store.save_application(tx.db, domain.evolve_application(before, event, recorded))
     return await _application_view(tx.db, sheet, response)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.chassis.service import Service
 from services.intake.api import router
 from services.intake.handlers import TASKS
+from services.intake.replay import own
 
 if TYPE_CHECKING:
     from services.chassis.service import Runtime
@@ -16,5 +17,10 @@ if TYPE_CHECKING:
 def service(runtime: Runtime) -> Service:
     """The service; it listens to no topic and closes cycles by its schedule."""
     return Service(
-        name="intake", runtime=runtime, router=router, migrations=Path(__file__).parent / "migrations", tasks=TASKS
+        name="intake",
+        runtime=runtime,
+        router=router,
+        migrations=Path(__file__).parent / "migrations",
+        own=own,
+        tasks=TASKS,
     )

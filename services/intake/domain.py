@@ -79,6 +79,8 @@ class Application:
     id: str
     cycle: str
     version: int
+    submitted: str
+    """Id of that version's event."""
     withdrawn: bool = False
 
 
@@ -119,7 +121,7 @@ def extend_deadline(cycle: Cycle, deadline: datetime, reason: str, *, now: datet
 
 
 def close_cycle(cycle: Cycle, standing: Iterable[str], seed: bytes, by: Literal["schedule", "hand"]) -> CycleClosed:
-    """The end of intake; `standing` are the ids of all applications that were submitted and not withdrawn."""
+    """The end of intake; `standing` are the event ids of the versions that stand, of all that was not withdrawn."""
     if cycle.closed:
         raise RefusedError("closed", f"The cycle {cycle.id} is closed already.")
     return CycleClosed(cycle=cycle.id, submitted=SetDigest.of(standing), assignment_seed=seed.hex(), closed_by=by)
@@ -243,11 +245,11 @@ def withdraw(
     return ApplicationWithdrawn(cycle=cycle.id, application=application, private=Withdrawal(reason=reason))
 
 
-def evolve_application(application: Application | None, event: Event) -> Application:
+def evolve_application(application: Application | None, event: Event, event_id: str) -> Application:
     """The application after one of its events."""
     match application, event:
         case _, ApplicationSubmitted():
-            return Application(event.application, event.cycle, event.version)
+            return Application(event.application, event.cycle, event.version, event_id)
         case Application(), ApplicationWithdrawn():
             return replace(application, withdrawn=True)
     raise TypeError(f"{event.TYPE} does not follow here")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CLOSE = "close-cycle"
 
 
-async def close_at_deadline(tx: Tx, subject: str, due: datetime, detail: dict[str, Any]) -> None:  # noqa: ARG001
+async def close_at_deadline(tx: Tx, subject: str, due: datetime, detail: dict[str, Any]) -> None:  # noqa: ARG001  (as a schedule calls its tasks)
     """Close the cycle `subject`, whose deadline passed."""
     cycle = await store.cycle(tx.db, subject, store.OWNED)
     if cycle is not None and not cycle.closed:

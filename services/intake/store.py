@@ -44,7 +44,7 @@ class Member:
 
 async def cycle(db: Connection, name: str, lock: Lock = "") -> Cycle | None:
     """The cycle called `name`, if any."""
-    row = await db.fetchrow(f"select * from projection.cycle where cycle = $1{lock}", name)  # noqa: S608
+    row = await db.fetchrow(f"select * from projection.cycle where cycle = $1{lock}", name)  # noqa: S608  (one of three locks)
     return _cycle(row) if row else None
 
 
@@ -100,9 +100,9 @@ async def save_cycle(db: Connection, cycle: Cycle) -> None:
 
 
 async def standing(db: Connection, cycle: str) -> list[str]:
-    """Ids of the cycle's applications that were submitted and not withdrawn."""
-    rows = await db.fetch("select application from projection.application where cycle = $1 and not withdrawn", cycle)
-    return [row["application"] for row in rows]
+    """Event ids of the versions that stand: of the cycle's applications that were submitted and not withdrawn."""
+    rows = await db.fetch("select submitted from projection.application where cycle = $1 and not withdrawn", cycle)
+    return [row["submitted"] for row in rows]
 
 
 async def standing_counts(db: Connection) -> dict[str, int]:
@@ -142,7 +142,7 @@ async def membership(db: Connection, issuer: str, subject: str, government: str)
 
 async def government(db: Connection, name: str, lock: Lock = "") -> Government | None:
     """The government with this id, if any. Its row, owned, stands for its whole list of members."""
-    row = await db.fetchrow(f"select * from private.government where government = $1{lock}", name)  # noqa: S608
+    row = await db.fetchrow(f"select * from private.government where government = $1{lock}", name)  # noqa: S608  (likewise)
     return Government(*row) if row else None
 
 
@@ -161,6 +161,12 @@ async def members(db: Connection, government: str) -> list[Member]:
         government,
     )
     return [Member(*row) for row in rows]
+
+
+async def roles(db: Connection, government: str) -> Members:
+    """The roles of the people who act for a government."""
+    rows = await db.fetch("select person, role from projection.member where government = $1", government)
+    return {row["person"]: row["role"] for row in rows}
 
 
 async def save_members(db: Connection, government: str, members: Members) -> None:
@@ -194,7 +200,7 @@ async def add_draft(db: Connection, application: str, cycle: str, government: st
 async def sheet(db: Connection, application: str, lock: Lock = "") -> Sheet | None:
     """The draft of an application, if any. Its row, owned, stands for the application too."""
     row = await db.fetchrow(
-        "select application, cycle, government, revision, content from private.draft"  # noqa: S608
+        "select application, cycle, government, revision, content from private.draft"  # noqa: S608  (likewise)
         f" where application = $1{lock}",
         application,
     )
@@ -210,15 +216,16 @@ async def save_draft(db: Connection, application: str, content: dict[str, Any]) 
 async def application(db: Connection, name: str) -> Application | None:
     """The application's state, once it was submitted."""
     row = await db.fetchrow("select * from projection.application where application = $1", name)
-    return Application(row["application"], row["cycle"], row["version"], row["withdrawn"]) if row else None
+    return Application(*row) if row else None
 
 
 async def save_application(db: Connection, application: Application) -> None:
     """Keep an application's state."""
     await db.execute(
         """
-        insert into projection.application values ($1, $2, $3, $4)
-        on conflict (application) do update set version = excluded.version, withdrawn = excluded.withdrawn
+        insert into projection.application values ($1, $2, $3, $4, $5)
+        on conflict (application) do update set
+            version = excluded.version, submitted = excluded.submitted, withdrawn = excluded.withdrawn
         """,
         *astuple(application),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
@@ -16,6 +16,9 @@ from services.chassis.web import Anyone, Asked, CommandRoute, Reading, SignedIn
 from services.ledger import checkpoints, export, feed, store
 from services.ledger.domain import PROGRAM
 from services.ledger.export import Audience
+
+if TYPE_CHECKING:
+    from services.chassis.auth import Principal
 
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
 
@@ -36,17 +39,27 @@ class Log(BaseModel):
 
 
 @router.get("/logs")
-async def list_logs(db: Reading) -> list[Log]:
-    """Every log."""
-    return [_log(row) for row in await store.overview(db)]
+async def list_logs(db: Reading, who: Anyone) -> list[Log]:
+    """Every log for auditors and program administrators; for anyone else those of the announced cycles."""
+    rows = await store.overview(db)
+    if not _entitled(who, "auditor", "program-admin"):
+        shown = await store.announced(db)
+        rows = [row for row in rows if row["log"] in shown]
+    return [_log(row) for row in rows]
 
 
 @router.get("/logs/{log}")
-async def show_log(log: str, db: Reading) -> Log:
-    """One log: a cycle's by its label, or `program`."""
-    for row in await store.overview(db, log):
-        return _log(row)
+async def show_log(log: str, db: Reading, who: Anyone) -> Log:
+    """One log: a cycle's by its label, or `program`. Who may see it: as in the list."""
+    if _entitled(who, "auditor", "program-admin") or await store.announced(db, log):
+        for row in await store.overview(db, log):
+            return _log(row)
     raise not_found()
+
+
+def _entitled(who: Principal | None, *roles: str) -> bool:
+    """How a log grows tells of a cycle what is not public before its announcement, and always so of `program`."""
+    return who is not None and not who.roles.isdisjoint(roles)
 
 
 def _log(row: Any) -> Log:  # noqa: ANN401  (a row of store.overview)
@@ -54,8 +67,15 @@ def _log(row: Any) -> Log:  # noqa: ANN401  (a row of store.overview)
 
 
 @router.get("/logs/{log}/checkpoint", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def show_checkpoint(log: str, asked: Asked) -> Response:
-    """The log's signed note (C2SP tlog-checkpoint); a new one at most once a second."""
+async def show_checkpoint(log: str, asked: Asked, who: Anyone) -> Response:
+    """The log's signed note (C2SP tlog-checkpoint), a new one at most once a second.
+
+    For anyone once the cycle is announced, for auditors at any time.
+    """
+    if not _entitled(who, "auditor"):
+        async with asked.database.reading() as db:
+            if not await store.announced(db, log):
+                raise not_found()
     note = await checkpoints.latest(asked.database, asked.settings, log)
     if note is None:
         raise not_found()

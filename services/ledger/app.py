@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.topics import EVENT_TOPICS
+from services.chassis.metrics import ALARMS, HELD, HELD_OLDEST
 from services.chassis.service import Service, Subscription
 from services.ledger.api import router
 from services.ledger.handlers import LedgerInbox, open_program
+from services.ledger.replay import rebuilding
 
 if TYPE_CHECKING:
     from services.chassis.service import Runtime
@@ -22,6 +24,12 @@ def service(runtime: Runtime) -> Service:
         runtime=runtime,
         router=router,
         migrations=Path(__file__).parent / "migrations",
-        subscriptions=(Subscription(topics, "ledger", LedgerInbox(runtime.settings)),),
+        rebuilding=rebuilding(),
+        subscriptions=(Subscription(topics, "ledger", LedgerInbox(runtime.settings, "ledger")),),
         prepare=open_program,
+        measures={
+            HELD: "select count(*) from private.held",
+            HELD_OLDEST: "select coalesce(extract(epoch from clock_timestamp() - min(held_at)), 0) from private.held",
+            ALARMS: "select count(*) from ledger.alarm",
+        },
     )

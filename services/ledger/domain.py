@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.cycles import CycleOpened, LogOpened
 from schemas.exact import SetDigest
+from schemas.versions import split
 from services.chassis.refusal import RefusedError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "program"
 """The log of what belongs to no cycle, or must not stand in a public one. Only auditors read its entries."""
 
+_OPENING = split(CycleOpened.TYPE)[0]
 _PROGRAM_TYPES = ("notifications.", "scoring.reviewer.enrolled.", "intake.member.")
 
 Need = tuple[str, ...]
@@ -50,8 +52,8 @@ class Arrival:
 
     @property
     def opens_log(self) -> bool:
-        """Whether it is entry 1 of its log: the ledger writes entry 0 just before it."""
-        return self.type == CycleOpened.TYPE
+        """Whether it is entry 1 of its log, in any version: the ledger writes entry 0 just before it."""
+        return split(self.type)[0] == _OPENING
 
     @property
     def own(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from schemas.canonical import canonical
 from schemas.charter import Charter
 from schemas.cycles import CohortAnnounced, CycleOpened
 from schemas.designations import DesignationGranted
-from schemas.envelope import parse, read
+from schemas.envelope import Event, parse, read
+from schemas.versions import lineage
 from services.ledger import store
 from services.ledger.domain import designated_subjects, opens, require_announced
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from services.ledger.store import Head
 
 Audience = Literal["public", "auditor"]
+E = TypeVar("E", bound=Event)
 
 STEPS = Path(__file__).with_name("VERIFY.md")
 
@@ -58,16 +60,20 @@ async def _openings(db: Connection, head: Head, audience: Audience, charter: str
 
 
 async def _charter(db: Connection, head: Head) -> str:
-    (leaf, *_) = await store.leaves(db, head.log, head.tree.size, CycleOpened.TYPE)
-    text: str = parse(leaf).data["charter"]
-    return text
+    (opened, *_) = await _events(db, head, CycleOpened)
+    return opened.charter
 
 
 async def _announced(db: Connection, head: Head) -> list[CohortAnnounced]:
-    events = [read(parse(leaf)) for leaf in await store.leaves(db, head.log, head.tree.size, CohortAnnounced.TYPE)]
-    return [event for event in events if isinstance(event, CohortAnnounced)]
+    return await _events(db, head, CohortAnnounced)
 
 
 async def _granted(db: Connection, head: Head) -> list[DesignationGranted]:
-    events = [read(parse(leaf)) for leaf in await store.leaves(db, head.log, head.tree.size, DesignationGranted.TYPE)]
-    return [event for event in events if isinstance(event, DesignationGranted)]
+    return await _events(db, head, DesignationGranted)
+
+
+async def _events(db: Connection, head: Head, model: type[E]) -> list[E]:
+    """The log's events of a type, also those of its older versions."""
+    leaves = await store.leaves(db, head.log, head.tree.size, *lineage(model.TYPE))
+    events = [read(parse(leaf), model.TYPE) for leaf in leaves]
+    return [event for event in events if isinstance(event, model)]

@@ -12,7 +12,9 @@ import structlog
 from schemas.cycles import LogOpened
 from schemas.envelope import LEAF_LIMIT, Envelope, UnreadableError, Written, leaf_of, parse
 from schemas.topics import EVENT_TOPICS
-from services.chassis.inbox import Record, envelope_of, park_poison
+from services.chassis.breaker import Fate
+from services.chassis.parking import park_poison
+from services.chassis.record import Record, envelope_of
 from services.chassis.transparency import Frontier, leaf_hash
 from services.ledger import store
 from services.ledger.checkpoints import origin_of, signer, signer_of
@@ -57,17 +59,26 @@ async def open_log(tx: Tx, settings: Settings, name: str) -> tuple[Head, Incomin
 class LedgerInbox:
     """Takes the records of all event topics into the logs."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    parks = True
 
-    async def process(self, tx: Tx, records: list[Record]) -> None:
+    def __init__(self, settings: Settings, group: str | None = None) -> None:
+        """`group` names the topics of the dead letters."""
+        self._settings = settings
+        self._group = group
+
+    async def process(self, tx: Tx, records: list[Record]) -> list[Fate | Exception]:
         """Append what can be appended, hold back the rest."""
-        readable = []
+        readable, fates = [], list[Fate | Exception]()
         for record in records:
             try:
                 readable.append(incoming_of(record))
+                fates.append(Fate.EFFECT)
             except ValueError as error:
-                await park_poison(tx, record, error)
+                fates.append(error)
+        await self._take(tx, readable)
+        return fates
+
+    async def _take(self, tx: Tx, readable: list[Incoming]) -> None:
         await store.lock(tx.db)
         fresh = await _unknown(tx, readable)
         if not fresh:
@@ -91,7 +102,7 @@ class LedgerInbox:
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Keep a record that failed alone: no retry of the ledger's would mend it."""
-        await park_poison(tx, record, error)
+        await park_poison(tx, record, error, self._group)
 
     async def retry(self, database: Database) -> None:
         """Nothing is tried again: what is held leaves with what it waits for. Warn once of what waits too long."""

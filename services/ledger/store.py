@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from schemas.cycles import CohortAnnounced
+from schemas.versions import lineage
 from services.chassis.transparency import Frontier
 from services.ledger.domain import Arrival, Need
 
@@ -243,6 +245,17 @@ async def overview(db: Connection, log: str | None = None) -> list[Any]:
         """,
         log,
     )
+
+
+async def announced(db: Connection, log: str | None = None) -> set[str]:
+    """The logs, or of one, in which a cohort is announced."""
+    rows = await db.fetch(
+        "select log from projection.log where ($1::text is null or log = $1) and exists ("
+        "select from ledger.entry e where e.log = projection.log.log and type = any($2))",
+        log,
+        lineage(CohortAnnounced.TYPE),
+    )
+    return {row["log"] for row in rows}
 
 
 async def signed(db: Connection, log: str, size: int) -> bytes | None:

@@ -19,6 +19,7 @@ import structlog
 
 from schemas.envelope import Event
 from services.chassis.failures import backoff, transient
+from services.chassis.metrics import DELIVERIES
 from services.chassis.outbound import Limits, Outbound, OutboundFailed, OutboundRefused
 from services.chassis.webhooks import signed_headers
 from services.notifications import backlog, store
@@ -164,6 +165,7 @@ class Courier:
                 if isinstance(fact, Event):
                     tx.record(fact, cause=cause)
             await backlog.settle(tx.db, delivery, settlement, began, answer.status)
+            tx.note(DELIVERIES, result=settlement.state)
             await store.save_subscription(tx.db, after(subscription, settlement))
 
 

@@ -36,8 +36,8 @@ async def keep_grant(tx: Tx, event: DesignationGranted, header: Header) -> None:
 
 
 @handlers.on(CohortAnnounced)
-async def tell_announcement(tx: Tx, event: CohortAnnounced, header: Header) -> None:
-    """Tell of every designation and of the announcement, once exactly the announced ones are here."""
+async def keep_announcement(tx: Tx, event: CohortAnnounced, _header: Header) -> None:
+    """Know that the cycle is public, once exactly the announced designations are here."""
     cycle = await store.load_cycle(tx.db, event.cycle)
     if cycle is None:
         raise NotYetError(f"cycle {event.cycle} is not here")
@@ -45,18 +45,27 @@ async def tell_announcement(tx: Tx, event: CohortAnnounced, header: Header) -> N
     if SetDigest.of(grant.event.designation for grant in grants) != event.designations:
         raise NotYetError(f"{len(grants)} of {event.designations.count} announced designations are here")
     await store.mark_announced(tx.db, event.cycle)
+
+
+@handlers.then(CohortAnnounced)
+async def tell_announcement(tx: Tx, event: CohortAnnounced, header: Header) -> None:
+    """Tell of every designation and of the announcement."""
+    cycle = await store.load_cycle(tx.db, event.cycle)
+    if cycle is None:
+        raise NotYetError(f"cycle {event.cycle} is not here")
+    grants = await store.load_grants(tx.db, event.cycle)
     awards = [notice.award(cycle, grant) for grant in grants]
     await _tell(tx, [*awards, notice.announcement(cycle, grants, event, header)])
 
 
-@handlers.on(RenewalDue)
+@handlers.then(RenewalDue)
 async def tell_renewal(tx: Tx, event: RenewalDue, header: Header) -> None:
     """Tell that a designation ends in so many days."""
     cycle, grant = await _announced(tx, event.cycle, event.designation)
     await _tell(tx, [notice.renewal_due(cycle, grant, event, header)])
 
 
-@handlers.on(DesignationExpired)
+@handlers.then(DesignationExpired)
 async def tell_expiry(tx: Tx, event: DesignationExpired, header: Header) -> None:
     """Tell that a designation ended."""
     cycle, grant = await _announced(tx, event.cycle, event.designation)

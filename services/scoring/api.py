@@ -150,16 +150,17 @@ async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
     found = (await store.cycles(db, [cycle])).get(cycle)
     if found is None:
         raise _unknown_cycle()
-    applications = await store.standing(db, cycle)
+    standing = await store.standing(db, cycle)
+    versions = [one.submitted for one in standing.values()]
     assigned, submitted, scored = await store.progress(db, cycle)
     return Progress.model_validate(
         {
-            "state": found.state(applications, all_scored=scored == len(applications)),
-            "submitted": len(applications),
+            "state": found.state(versions, all_scored=scored == len(versions)),
+            "submitted": len(versions),
             "assigned": assigned,
-            "reviews_expected": len(applications) * found.charter.scoring.reviewers_per_application,
+            "reviews_expected": len(versions) * found.charter.scoring.reviewers_per_application,
             "reviews_in": submitted,
-            "problem": found.problem,
+            "problem": await store.shortage(db, cycle),
         }
     )
 

@@ -9,6 +9,7 @@ from schemas.topics import COMMANDS, EVENT_TOPICS
 from services.chassis.service import Service, Subscription
 from services.scoring.api import router
 from services.scoring.handlers import handlers
+from services.scoring.replay import own
 from services.scoring.submissions import Submissions
 
 if TYPE_CHECKING:
@@ -24,5 +25,6 @@ def service(runtime: Runtime) -> Service:
         migrations=Path(__file__).parent / "migrations",
         topics=(EVENT_TOPICS["intake"].name,),
         handlers=handlers,
+        own=own,
         subscriptions=(Subscription((COMMANDS.name,), "scoring-commands", Submissions()),),
     )

@@ -14,9 +14,13 @@ from schemas.reviews import Assignee, ReviewAssigned, Reviewer, ReviewerEnrolled
 from services.scoring.assignment import assign
 
 
+class ContradictionError(ValueError):
+    """An event that cannot be after those before it: it is set aside with this reason, and changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What closing a cycle fixed: the event's id, the revealed seed, the set of applications to be reviewed."""
+    """What closing a cycle fixed: the event's id, the revealed seed, the set of versions to be reviewed."""
 
     event: str
     seed: bytes
@@ -33,35 +37,35 @@ class Cycle:
     commitment: str
     closing: Closing | None = None
     assigned: bool = False
-    problem: str | None = None
-    """Why the last attempt to assign reviewers failed."""
 
-    def has_all(self, applications: Collection[str]) -> bool:
-        """Whether the cycle is closed and `applications` are exactly the set that closing stated."""
-        return self.closing is not None and self.closing.submitted == SetDigest.of(applications)
+    def has_all(self, versions: Collection[str]) -> bool:
+        """Whether the cycle is closed and `versions`, event ids, are exactly the set that closing stated."""
+        return self.closing is not None and self.closing.submitted == SetDigest.of(versions)
 
-    def state(self, applications: Collection[str], *, all_scored: bool) -> str:
+    def state(self, versions: Collection[str], *, all_scored: bool) -> str:
         """Where it stands: open, waiting-for-applications, waiting-for-reviewers, assigned, scored."""
         if self.assigned:
             return "scored" if all_scored else "assigned"
         if self.closing is None:
             return "open"
-        return "waiting-for-reviewers" if self.has_all(applications) else "waiting-for-applications"
+        return "waiting-for-reviewers" if self.has_all(versions) else "waiting-for-applications"
 
 
 def open_cycle(event: CycleOpened, name: str) -> Cycle:
-    """The cycle after its first event, whose id is `name`. ValueError for a charter that does not have its digest."""
+    """The cycle after its first event, whose id is `name`. ContradictionError for a charter without its digest."""
     if charter_digest(event.charter) != event.charter_sha256:
-        raise ValueError(f"cycle {event.cycle}: the charter does not have the SHA-256 that is stated beside it")
+        stated = f"cycle {event.cycle}: the charter does not have the SHA-256 that is stated beside it"
+        raise ContradictionError(stated)
     return Cycle(event.cycle, Charter.parse(event.charter), name, event.assignment_commitment)
 
 
 def close_cycle(cycle: Cycle, event: CycleClosed, name: str) -> Cycle:
-    """The cycle after its closing. ValueError for a seed that is not the one committed to when it opened."""
+    """The cycle after its closing. ContradictionError for a seed that is not the one committed to when it opened."""
     seed = bytes.fromhex(event.assignment_seed)
     if sha256(seed).hexdigest() != cycle.commitment:
-        raise ValueError(f"cycle {event.cycle}: the revealed seed is not the one that its opening committed to")
-    return replace(cycle, closing=Closing(name, seed, event.submitted))
+        raise ContradictionError(f"cycle {event.cycle}: the revealed seed is not the one that its opening committed to")
+    # Where nothing is to be reviewed, no assignment will ever say so.
+    return replace(cycle, closing=Closing(name, seed, event.submitted), assigned=not event.submitted.count)
 
 
 def enroll(cycle: Cycle, reviewer: str, states: Sequence[str]) -> ReviewerEnrolled:
@@ -105,35 +109,30 @@ def _place(state: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
-    """A submitted application before another event about it."""
+class Standing:
+    """A submitted, not withdrawn application: the event id of the version that stands, and the state it is in."""
 
-    version: int
+    submitted: str
     state: str
-    reviewed: bool
-    """Whether a review of it is in."""
 
 
-def supersedes(cycle: Cycle, before: Application | None, event: ApplicationSubmitted) -> bool:
-    """Whether this version is the one that stands from now on: the highest does.
+def supersedes(before: int | None, event: ApplicationSubmitted, *, seated: bool) -> bool:
+    """Whether this version is the one that stands from now on, after version `before`: the highest does.
 
-    A version submitted just before the close may arrive after reviewers were assigned; ValueError where that would
-    undo what rests on the earlier one, and where a block is missing.
+    ContradictionError where a block is missing, and once the application has reviewers (`seated`): it gets them when
+    exactly the versions that closing stated are here, so that no other of it can be on its way. One that comes later
+    and has none was withdrawn before the close, and its withdrawal follows.
     """
+    name = f"application {event.application}"
     if event.identity is None or event.claims is None or event.answers is None:
-        raise ValueError(f"application {event.application}: a block that reviewers need is not opened")
-    if before is None:
-        if cycle.assigned:
-            raise ValueError(f"application {event.application} is not in the set that was closed")
-        return True
-    if event.version <= before.version:
-        return False
-    if cycle.assigned and (before.reviewed or before.state != event.identity.state):
-        raise ValueError(f"application {event.application}: version {event.version} came after its review began")
-    return True
+        raise ContradictionError(f"{name}: a block that reviewers need is not opened")
+    if seated:
+        raise ContradictionError(f"{name}: version {event.version} is not in the set that was closed")
+    return before is None or event.version > before
 
 
-def withdraw(cycle: Cycle, event: ApplicationWithdrawn) -> None:
-    """ValueError for an application that closing stated as submitted."""
-    if cycle.assigned:
-        raise ValueError(f"application {event.application} is in the set that was closed: it cannot be withdrawn")
+def withdraw(event: ApplicationWithdrawn, *, seated: bool) -> None:
+    """ContradictionError once the application has reviewers: closing stated it as submitted."""
+    if seated:
+        detail = f"application {event.application} is in the set that was closed: it cannot be withdrawn"
+        raise ContradictionError(detail)

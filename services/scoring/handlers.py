@@ -32,30 +32,39 @@ async def keep_charter(tx: Tx, event: CycleOpened, header: Header) -> None:
 @handlers.on(CycleClosed)
 async def fix_set(tx: Tx, event: CycleClosed, header: Header) -> None:
     """From here on it is known which applications are reviewed, and by which seed reviewers are drawn."""
-    cycle = close_cycle(await _cycle(tx, event.cycle), event, header.id)
-    await store.save_cycle(tx.db, cycle)
-    await seat_reviewers(tx, cycle)
+    await store.save_cycle(tx.db, close_cycle(await known_cycle(tx, event.cycle), event, header.id))
 
 
 @handlers.on(ApplicationSubmitted)
 async def enter_application(tx: Tx, event: ApplicationSubmitted, header: Header) -> None:
     """The highest version stands."""
-    cycle = await _cycle(tx, event.cycle)
-    if supersedes(cycle, await store.application(tx.db, event.application), event):
+    await known_cycle(tx, event.cycle)
+    before, seated = await store.standing_version(tx.db, event.application)
+    if supersedes(before, event, seated=seated):
         await store.enter_application(tx.db, event, header.id)
-        await seat_reviewers(tx, cycle)
 
 
 @handlers.on(ApplicationWithdrawn)
-async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, header: Header) -> None:  # noqa: ARG001  (a handler gets the header)
+async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, _header: Header) -> None:
     """It is not reviewed."""
-    cycle = await _cycle(tx, event.cycle)
-    withdraw(cycle, event)
+    await known_cycle(tx, event.cycle)
+    _, seated = await store.standing_version(tx.db, event.application)
+    withdraw(event, seated=seated)
     await store.withdraw_application(tx.db, event.application)
-    await seat_reviewers(tx, cycle)
 
 
-async def _cycle(tx: Tx, name: str) -> Cycle:
+async def seat(tx: Tx, event: CycleClosed | ApplicationSubmitted | ApplicationWithdrawn, _header: Header) -> None:
+    """Whatever completes the set lets reviewing begin."""
+    await seat_reviewers(tx, await known_cycle(tx, event.cycle))
+
+
+handlers.then(CycleClosed)(seat)
+handlers.then(ApplicationSubmitted)(seat)
+handlers.then(ApplicationWithdrawn)(seat)
+
+
+async def known_cycle(tx: Tx, name: str) -> Cycle:
+    """The cycle, locked; NotYetError before it is here."""
     cycle = await store.locked_cycle(tx.db, name)
     if cycle is None:
         raise NotYetError(f"cycle {name} is not here yet")
@@ -63,21 +72,25 @@ async def _cycle(tx: Tx, name: str) -> Cycle:
 
 
 async def seat_reviewers(tx: Tx, cycle: Cycle) -> None:
-    """Assign reviewers once the cycle is closed and all its applications are here; keep why, where they do not suffice.
+    """Assign reviewers once the cycle is closed and exactly the versions that it stated are here.
 
-    `cycle` is locked by this transaction.
+    Keeps why, where the reviewers do not suffice. `cycle` is locked by this transaction.
     """
-    applications = await store.standing(tx.db, cycle.name)
-    if cycle.closing is None or cycle.assigned or not cycle.has_all(applications):
+    if cycle.closing is None or cycle.assigned:
         return
+    standing = await store.standing(tx.db, cycle.name)
+    if not cycle.has_all([one.submitted for one in standing.values()]):
+        return
+    states = {application: one.state for application, one in standing.items()}
     reviewers = await store.reviewers(tx.db, cycle.name)
     try:
         # In a thread: a thousand applications take a second.
-        seats = await asyncio.to_thread(assign_reviewers, cycle, applications, reviewers, opaque_id)
+        seats = await asyncio.to_thread(assign_reviewers, cycle, states, reviewers, opaque_id)
     except ImpossibleError as shortage:
-        await store.save_cycle(tx.db, replace(cycle, problem=str(shortage)))
+        await store.note_shortage(tx.db, cycle.name, str(shortage))
         return
     for seat in seats:
         tx.record(seat, cause=cycle.closing.event)
     await store.add_seats(tx.db, seats)
-    await store.save_cycle(tx.db, replace(cycle, assigned=True, problem=None))
+    await store.save_cycle(tx.db, replace(cycle, assigned=True))
+    await store.note_shortage(tx.db, cycle.name, None)

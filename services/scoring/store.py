@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.charter import Charter
 from schemas.exact import SetDigest
 from schemas.reviews import Points
-from services.scoring.cycle import Application, Closing, Cycle
+from services.scoring.cycle import Closing, Cycle, Standing
 from services.scoring.domain import Scorecard, Seat, Sender
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def _cycle(row: Any) -> Cycle:  # noqa: ANN401  (a row)
         row["commitment"],
         closing,
         assigned=row["assigned"],
-        problem=row["problem"],
     )
 
 
@@ -75,33 +74,45 @@ async def save_cycle(db: Connection, cycle: Cycle) -> None:
     closing = cycle.closing
     await db.execute(
         "update projection.cycle set closed = $2, seed = $3, submitted_count = $4, submitted_sha256 = $5,"
-        " assigned = $6, problem = $7 where cycle = $1",
+        " assigned = $6 where cycle = $1",
         cycle.name,
         closing and closing.event,
         closing and closing.seed,
         closing and closing.submitted.count,
         closing and closing.submitted.sha256,
         cycle.assigned,
-        cycle.problem,
     )
+
+
+async def note_shortage(db: Connection, cycle: str, problem: str | None) -> None:
+    """Keep why the last attempt to assign reviewers failed; None: it did not."""
+    if problem is None:
+        await db.execute("delete from private.shortage where cycle = $1", cycle)
+    else:
+        await db.execute(
+            "insert into private.shortage values ($1, $2) on conflict (cycle) do update set problem = excluded.problem",
+            cycle,
+            problem,
+        )
+
+
+async def shortage(db: Connection, cycle: str) -> str | None:
+    """Why the last attempt to assign a cycle's reviewers failed; None where it did not, or there was none."""
+    problem: str | None = await db.fetchval("select problem from private.shortage where cycle = $1", cycle)
+    return problem
 
 
 # --- applications ---------------------------------------------------------------------------------------------------
 
 
-async def application(db: Connection, name: str) -> Application | None:
-    """The application before another event about it, locked."""
+async def standing_version(db: Connection, application: str) -> tuple[int | None, bool]:
+    """The version that stands, and whether it has reviewers. Whoever asks before changing it holds the cycle's row."""
     row = await db.fetchrow(
-        "select version, identity->>'state' as state from projection.application where application = $1 for update",
-        name,
+        "select version, exists (select from projection.review r where r.application = a.application) as seated"
+        " from projection.application a where application = $1",
+        application,
     )
-    if row is None:
-        return None
-    # A second query, once the lock is held: a review that was under way in another transaction is in by now.
-    reviewed = await db.fetchval(
-        "select exists (select from projection.review where application = $1 and submitted is not null)", name
-    )
-    return Application(row["version"], row["state"], reviewed)
+    return (None, False) if row is None else (row["version"], row["seated"])
 
 
 async def enter_application(db: Connection, event: ApplicationSubmitted, event_id: str) -> None:
@@ -131,14 +142,14 @@ async def withdraw_application(db: Connection, name: str) -> None:
     await db.execute("update projection.application set withdrawn = true where application = $1", name)
 
 
-async def standing(db: Connection, cycle: str) -> dict[str, str]:
-    """The states of the submitted, not withdrawn applications, by id."""
+async def standing(db: Connection, cycle: str) -> dict[str, Standing]:
+    """The submitted, not withdrawn applications, by id."""
     rows = await db.fetch(
-        "select application, identity->>'state' as state from projection.application"
+        "select application, submitted, identity->>'state' as state from projection.application"
         " where cycle = $1 and not withdrawn",
         cycle,
     )
-    return {row["application"]: row["state"] for row in rows}
+    return {row["application"]: Standing(row["submitted"], row["state"]) for row in rows}
 
 
 async def progress(db: Connection, cycle: str) -> tuple[int, int, int]:
@@ -171,10 +182,20 @@ async def add_reviewer(db: Connection, event: ReviewerEnrolled, *, issuer: str, 
     taken = "select true from private.reviewer where cycle = $1 and issuer = $2 and subject = $3"
     if await db.fetchval(taken, *account):
         return False
-    states = event.private.states if event.private else []
-    await db.execute("insert into projection.reviewer values ($1, $2, $3)", event.reviewer, event.cycle, states)
+    await keep_reviewer(db, event)
     await db.execute("insert into private.reviewer values ($1, $2, $3, $4, $5)", event.reviewer, *account, name)
     return True
+
+
+async def keep_reviewer(db: Connection, event: ReviewerEnrolled) -> None:
+    """Keep what conflicts are judged by."""
+    states = event.private.states if event.private else []
+    await db.execute("insert into projection.reviewer values ($1, $2, $3)", event.reviewer, event.cycle, states)
+
+
+async def enrolled(db: Connection, reviewer: str) -> bool:
+    """Whether there is such a reviewer."""
+    return bool(await db.fetchval("select true from projection.reviewer where reviewer = $1", reviewer))
 
 
 async def reviewers(db: Connection, cycle: str) -> dict[str, list[str]]:
@@ -233,7 +254,7 @@ async def scorecards(db: Connection, applications: Collection[str]) -> dict[str,
         list(applications),
     )
     seats: dict[str, list[Seat]] = {}
-    # As above: after the lock.
+    # A second query, once the locks are held: a review that was under way in another transaction is in by now.
     for row in await db.fetch(
         "select * from projection.review where application = any($1::text[]) order by review", list(applications)
     ):

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from schemas.envelope import complaint
 from schemas.reviews import ReviewCommand
+from services.chassis.metrics import COMMANDS
 from services.chassis.refusal import RefusedError
 from services.scoring import store
 from services.scoring.commands import COMMAND_TYPE, UnprovenError, signature_holds, unpack
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from joserfc.jws import CompactSignature
 
     from services.chassis.database import Database, Tx
-    from services.chassis.inbox import Record
+    from services.chassis.record import Record
     from services.scoring.domain import Sender
 
 LOG_SECONDS = 10.0
@@ -63,13 +64,15 @@ class Signed:
 class Submissions:
     """The inbox of the commands; `ignored` counts, by reason, the records that nobody answers for."""
 
+    parks = False
+
     def __init__(self) -> None:
         self.ignored: Counter[str] = Counter()
         self._unsaid: Counter[str] = Counter()
         self._said_at = float("-inf")
 
-    async def process(self, tx: Tx, records: list[Record]) -> None:
-        """Carry out or refuse every command of the batch alone."""
+    async def process(self, tx: Tx, records: list[Record]) -> tuple[()]:
+        """Carry out or refuse every command of the batch alone; none is anybody else's affair."""
         signed = await self._signed(tx, records)
         opened = await store.opened_cycles(tx.db)
         refused: list[tuple[Signed, RefusedError]] = []
@@ -89,6 +92,9 @@ class Submissions:
         for one, why in refused:
             event = refuse(one.sender, one.command_id, one.record_sha256, why)
             tx.record(event, cause=opened[one.sender.cycle])
+            tx.note(COMMANDS, result="refused", reason=why.rule)
+        tx.note(COMMANDS, sum(not isinstance(answer, RefusedError) for answer in answers), result="accepted", reason="")
+        return ()
 
     async def _signed(self, tx: Tx, records: list[Record]) -> list[Signed]:
         """The records that a registered key signed; the others are ignored."""
@@ -97,7 +103,7 @@ class Submissions:
             try:
                 unpacked.append((record, unpack(record.value or b"", COMMAND_TYPE)))
             except UnprovenError as error:
-                self._ignore(str(error))
+                self._ignore(tx, str(error))
         keys = await store.keys(tx.db, {jws.headers()["kid"] for _, jws in unpacked})
         jwks = {kid: jwk for kid, (_, jwk) in keys.items()}
         # In a thread: verifying takes most of this path's time, and the loop must go on.
@@ -107,12 +113,13 @@ class Submissions:
             payload = jws.payload or b""
             command_id = None if fault else _command_id(payload)
             if command_id is None:
-                self._ignore(fault or "no-command-id")
+                self._ignore(tx, fault or "no-command-id")
             else:
                 signed.append(Signed(record, keys[jws.headers()["kid"]][0], payload, command_id))
         return signed
 
-    def _ignore(self, reason: str) -> None:
+    def _ignore(self, tx: Tx, reason: str) -> None:
+        tx.note(COMMANDS, result="ignored", reason=reason)
         self.ignored[reason] += 1
         self._unsaid[reason] += 1
         if monotonic() - self._said_at >= LOG_SECONDS:
@@ -120,9 +127,9 @@ class Submissions:
             self._unsaid.clear()
             self._said_at = monotonic()
 
-    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:  # noqa: ARG002  (as an inbox is called)
+    async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Leave a record that a fault of ours kept from being carried out; Kafka has it for seven days."""
-        self._ignore("failed")
+        self._ignore(tx, "failed")
         log.error("command failed", partition=record.partition, offset=record.offset, error=repr(error))
 
     async def retry(self, database: Database) -> None:

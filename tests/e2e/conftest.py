@@ -1,4 +1,4 @@
-"""Whole demonstrations, each run once as its user would run it: `cec demo --once`."""
+"""Whole demonstrations, each run once: as its user would run it (`cec demo --once`), or in this process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+
+from deploy.demo.calls import People
+from deploy.demo.cohort import load
+from deploy.demo.receiver import Receiver
+from deploy.demo.steps import Cycle
+from deploy.embedded import Stack
+from schemas.charter import Charter
+from services.chassis.webhooks import new_secret
+from services.origin import Origin
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "deploy" / "programs"
@@ -64,8 +75,11 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
 
 @pytest.fixture(scope="session")
 def shipped(play: Play) -> Played:
-    """The shipped charter and cohort."""
-    return play("shipped")
+    """The shipped charter and cohort; nothing else is worth looking at if that did not hold."""
+    played = play("shipped")
+    if played.exit_code:
+        pytest.fail(f"the demonstration ended with {played.exit_code}: {played.errors[-2000:]} {played.summary}")
+    return played
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +103,42 @@ def variant(play: Play, tmp_path_factory: pytest.TempPathFactory) -> Play:
     return run
 
 
+class Amended(Cycle):
+    """A cycle in which every application that stands was submitted twice."""
+
+    async def apply(self) -> None:
+        await super().apply()
+        for application, applicant in self._applicants.items():
+            if not applicant.withdraws:
+                lead = self._people("applicant", f"lead of {applicant.name}, {applicant.state}")
+                await lead.post(f"/intake/v1/applications/{application}/submit", {"attest": True})
+
+
+@pytest.fixture(scope="session")
+async def played() -> AsyncIterator[tuple[Origin, Receiver]]:
+    """The small second program, played to its end in this process, once for the whole run; it stays up."""
+    text = (PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8")
+    cohort = load(PROGRAMS / "servicio-claro-2025.json")
+    with TemporaryDirectory(prefix="cec-tests-") as folder:
+        var = Path(folder)
+        var.chmod(0o755)
+        overrides = {"var": var, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.2}
+        overrides["webhooks_allow_loopback"] = True
+        secret = new_secret()
+        async with (
+            Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack,
+            Origin(overrides, kafka_bootstrap=stack.kafka_bootstrap, postgres_dsn=stack.postgres_dsn) as origin,
+            People(origin.url, origin.issuer) as people,
+            Receiver(var / "notices.jsonl", secret) as receiver,
+            Amended(cohort, Charter.parse(text), text, people, origin, lambda _: None) as cycle,
+        ):
+            await cycle.to_the_decision(receiver.url, secret)
+            await cycle.from_the_announcement(lambda: len(receiver.received()))
+            await cycle.exports()
+            yield origin, receiver
+
+
 def lines_of(export: bytes, name: str) -> list[bytes]:
     """The lines of a file in an export."""
-    from io import BytesIO  # noqa: PLC0415
-
     with zipfile.ZipFile(BytesIO(export)) as archive:
         return archive.read(name).splitlines()

@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from deploy.demo.calls import People, until
-from deploy.demo.cohort import load
+from deploy.demo.calls import until
 from deploy.demo.receiver import Receiver
-from deploy.demo.steps import Cycle
-from deploy.embedded import Stack
-from schemas.charter import Charter
 from schemas.topics import COMMANDS, EVENT_TOPICS
 from services.chassis.service import Service
-from services.chassis.webhooks import new_secret
 from services.origin import Origin
-from tests.e2e.conftest import PROGRAMS, ROOT
 
 TOPICS = [*EVENT_TOPICS.values(), COMMANDS]
-
-
-@pytest.fixture
-async def played() -> AsyncIterator[tuple[Origin, Receiver]]:
-    """The small second program, played to its end in this process."""
-    text = (PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8")
-    cohort = load(PROGRAMS / "servicio-claro-2025.json")
-    with TemporaryDirectory(prefix="cec-tests-") as folder:
-        var = Path(folder)
-        var.chmod(0o755)
-        overrides = {"var": var, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.2}
-        overrides["webhooks_allow_loopback"] = True
-        secret = new_secret()
-        async with (
-            Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack,
-            Origin(overrides, kafka_bootstrap=stack.kafka_bootstrap, postgres_dsn=stack.postgres_dsn) as origin,
-            People(origin.url, origin.issuer) as people,
-            Receiver(var / "notices.jsonl", secret) as receiver,
-            Cycle(cohort, Charter.parse(text), text, people, origin, lambda _: None) as cycle,
-        ):
-            await cycle.to_the_decision(receiver.url, secret)
-            await cycle.from_the_announcement(lambda: len(receiver.received()))
-            await cycle.exports()
-            yield origin, receiver
 
 
 async def test_a_whole_cycle_delivered_twice_more_changes_nothing(played: tuple[Origin, Receiver]) -> None:

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.canonical import canonical
 from schemas.envelope import digest, disclosure, unb64url
+from schemas.exact import SetDigest
 from services.chassis.archive import pack, unpack
+from services.chassis.ids import event_id
 from services.chassis.transparency import Checkpoint, SignerKey, leaf_hash, root, sign_note
 from services.verifier import verify
 from tests.e2e.conftest import PROGRAMS, ROOT, Played
@@ -43,6 +45,16 @@ def test_the_command_says_yes_with_the_policy_and_exits_0(shipped: Played) -> No
     assert "keys not pinned" in unpinned.stdout
 
 
+def test_the_command_says_no_to_a_changed_export_and_exits_1(export: bytes, tmp_path: Path) -> None:
+    changed = bytearray(export)
+    changed[len(changed) // 2] ^= 1
+    (tmp_path / "changed.zip").write_bytes(changed)
+    command = [sys.executable, "-m", "services.cli", "ledger", "verify", str(tmp_path / "changed.zip")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "DOES NOT HOLD" in ended.stdout
+
+
 def test_the_auditors_export_holds_too_and_re_computes_every_application(shipped: Played) -> None:
     report = verify((shipped.out / f"{CYCLE}-auditor.zip").read_bytes())
     assert report.exit_code == 0, report.findings
@@ -58,8 +70,12 @@ def test_the_public_export_names_none_of_the_three_who_are_not_designated(shippe
     for one in fictional:
         for word in (one["name"], one["website"], one["website"].split("/")[2]):
             assert word not in plain
-    for name in ids_of_the_fictional(shipped):
-        assert not any(orjson.loads(line)["event"] == name for line in unpack(export)["openings.ndjson"].splitlines())
+    events, governments = ids_of_the_fictional(shipped)
+    for line in unpack(export)["openings.ndjson"].splitlines():
+        assert orjson.loads(line)["event"] not in events
+    assert len(governments) == 3
+    for government in governments:
+        assert government not in plain
 
 
 def opened_text(export: bytes) -> str:
@@ -69,17 +85,17 @@ def opened_text(export: bytes) -> str:
     return (b"\n".join(files.values()) + decoded).decode(errors="replace")
 
 
-def ids_of_the_fictional(shipped: Played) -> set[str]:
+def ids_of_the_fictional(shipped: Played) -> tuple[set[str], set[str]]:
     """The event ids of all that concerns the three, from the auditor's export; also their governments' ids."""
     files = unpack((shipped.out / f"{CYCLE}-auditor.zip").read_bytes())
     openings = [orjson.loads(line) for line in files["openings.ndjson"].splitlines()]
-    indexes = {
-        row["index"] for row in openings if row["block"] == "identity" and b".example" in unb64url(row["disclosure"])
-    }
+    fictional = [row for row in openings if row["block"] == "identity" and b".example" in unb64url(row["disclosure"])]
+    indexes = {row["index"] for row in fictional}
+    governments = {str(orjson.loads(unb64url(row["disclosure"]))[2]["government"]) for row in fictional}
     events = [orjson.loads(line) for line in files["events.ndjson"].splitlines()]
     subjects = {events[index]["subject"] for index in indexes}
     assert len(subjects) == 3
-    return {event["id"] for event in events if event["subject"] in subjects}
+    return {event["id"] for event in events if event["subject"] in subjects}, governments
 
 
 @pytest.mark.parametrize("seed", range(120))
@@ -117,6 +133,21 @@ class Forger:
         change(value)
         row["disclosure"] = disclosure(unb64url(salt), name, value)
         self.events[row["index"]]["data"]["sealed"][block] = digest(row["disclosure"])
+
+    def drop(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Leave events out, with their openings, and number the rest anew."""
+        keep = [n for n, event in enumerate(self.events) if not wanted(event)]
+        assert len(keep) < len(self.events)
+        place = {old: new for new, old in enumerate(keep)}
+        self.openings = [{**row, "index": place[row["index"]]} for row in self.openings if row["index"] in place]
+        self.events = [self.events[n] for n in keep]
+        self.number_anew()
+
+    def number_anew(self) -> None:
+        last: dict[tuple[str, str], int] = {}
+        for event in self.events:
+            key = event["source"], event["subject"]
+            last[key] = event["sequence"] = last.get(key, 0) + 1
 
     def made(self) -> bytes:
         """The export with everything that follows re-made under a key of the forger's own."""
@@ -185,8 +216,103 @@ def test_a_change_made_consistently_with_all_hashes_is_caught_by_the_re_run(
     assert not any("root" in finding or "digest" in finding for finding in report.findings)
 
 
+def of_type(name: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda event: bool(event["type"] == name)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "finding"),
+    [
+        ("intake.cycle.closed.v1", "never closed"),
+        ("awards.cohort.announced.v1", "not announced"),
+        ("awards.renewal.due.v1", "without the charter's renewal notices"),
+    ],
+)
+def test_what_must_have_happened_cannot_be_left_out(export: bytes, left_out: str, finding: str) -> None:
+    forger = Forger(export)
+    gone = {event["id"] for event in forger.events if event["type"] == left_out}
+    forger.drop(of_type(left_out))
+    for event in forger.events:
+        if event.get("causationid") in gone:
+            del event["causationid"]
+    report = verify(forger.made())
+    assert report.exit_code == 1
+    assert any(finding in one for one in report.findings), report.findings
+
+
+def test_a_review_left_out_with_its_seat_is_one_too_few(export: bytes) -> None:
+    forger = Forger(export)
+    review = next(event for event in forger.events if event["type"] == "scoring.review.submitted.v1")
+    alias, gone = review["data"]["review"], review["id"]
+    forger.drop(lambda event: event["data"].get("review") == alias)
+    for event in forger.events:
+        if gone in event["data"].get("reviews", []):
+            event["data"]["reviews"].remove(gone)
+        if event.get("causationid") == gone:
+            del event["causationid"]
+    report = verify(forger.made())
+    assert report.exit_code == 1
+    assert any("which is not what the charter asks for" in one for one in report.findings)
+
+
+def spoil_points(value: object) -> Callable[[Any], None]:
+    def change(scores: Any) -> None:
+        scores["points"]["crm"] = value
+
+    return change
+
+
+@pytest.mark.parametrize("value", [None, "4", True, 7, -1], ids=repr)
+def test_points_that_no_reviewer_can_give_are_findings_and_never_a_crash(export: bytes, value: object) -> None:
+    forger = Forger(export)
+    for number in range(3):
+        forger.rewrite("scoring.review.submitted.v1", "scores", spoil_points(value), number)
+    report = verify(forger.made())
+    assert report.exit_code == 1
+    assert report.findings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [
+        ("time", "2009-01-01T00:00:00.000Z", "dated before"),
+        ("cycleid", "1999-2001", "belongs to cycle"),
+        ("causationid", "01890000-0000-7000-8000-000000000000", "cause"),
+    ],
+)
+def test_an_envelope_that_does_not_fit_the_log_is_named(export: bytes, name: str, value: str, finding: str) -> None:
+    forger = Forger(export)
+    review = next(event for event in forger.events if event["type"] == "scoring.review.submitted.v1")
+    review[name] = value
+    report = verify(forger.made())
+    assert report.exit_code == 1
+    assert any(finding in one for one in report.findings), report.findings
+
+
+def test_a_seed_that_is_no_seed_is_a_finding(export: bytes) -> None:
+    forger = Forger(export)
+    next(filter(of_type("intake.cycle.closed.v1"), forger.events))["data"]["assignment_seed"] = "no hex"
+    assert verify(forger.made()).exit_code == 1
+
+
+def test_an_opening_behind_the_last_line_is_found(shipped: Played, export: bytes) -> None:
+    auditor = unpack((shipped.out / f"{CYCLE}-auditor.zip").read_bytes())["openings.ndjson"].splitlines()
+    files = unpack(export)
+    files["openings.ndjson"] += auditor[0]
+    report = verify(pack(files))
+    assert any("does not end" in finding for finding in report.findings)
+
+
+def test_a_file_that_does_not_belong_is_found_and_other_instructions_are_said(export: bytes) -> None:
+    files = unpack(export)
+    strange = verify(pack({**files, "declined.txt": b"Port Exemplar"}))
+    assert any("declined.txt" in finding for finding in strange.findings)
+    other = verify(pack({**files, "VERIFY.md": b"Trust us."}))
+    assert any("VERIFY.md" in said for said in other.attested)
+
+
 def test_a_public_export_that_opens_a_declined_applicants_block_is_refused(shipped: Played, export: bytes) -> None:
-    declined = ids_of_the_fictional(shipped)
+    declined, _ = ids_of_the_fictional(shipped)
     auditor = unpack((shipped.out / f"{CYCLE}-auditor.zip").read_bytes())["openings.ndjson"].splitlines()
     forger = Forger(export)
     extra = [row for row in map(orjson.loads, auditor) if row["event"] in declined and row["block"] == "identity"]
@@ -205,6 +331,36 @@ def test_a_public_export_that_withholds_a_designees_review_is_refused(export: by
     report = verify(forger.made())
     assert report.exit_code == 1
     assert any("withholds" in finding for finding in report.findings)
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_close_that_leaves_out_an_amendment_is_found(export: bytes, stated: bool) -> None:
+    forger = Forger(export)
+    at, closed = next((n, e) for n, e in enumerate(forger.events) if e["type"] == "intake.cycle.closed.v1")
+    gone = {event["subject"] for event in forger.events if event["type"] == "intake.application.withdrawn.v1"}
+    submitted = [event for event in forger.events if event["type"] == "intake.application.submitted.v1"]
+    standing = {event["subject"]: event for event in submitted if event["subject"] not in gone}
+    name, before = next(iter(standing.items()))
+    standing[name] = amendment = before | {"id": event_id(), "sequence": 2, "data": before["data"] | {"version": 2}}
+    forger.events.insert(at, amendment)
+    forger.openings = [{**row, "index": row["index"] + (row["index"] >= at)} for row in forger.openings]
+    if stated:
+        closed["data"]["submitted"] = SetDigest.of(event["id"] for event in standing.values()).model_dump()
+    report = verify(forger.made())
+    assert report.exit_code == 1
+    assert any("not the last versions" in finding for finding in report.findings) is not stated
+    assert any("scored from another version" in finding for finding in report.findings)
+
+
+def test_a_redacted_leaf_excuses_one_missing_number_only(shipped: Played) -> None:
+    files = unpack(shipped.export(CYCLE))
+    lines = files["events.ndjson"].splitlines()
+    reviews = [n for n, line in enumerate(lines) if b"scoring.review.submitted.v1" in line]
+    lines[reviews[0]] = canonical({"redacted": leaf_hash(lines[reviews[0]]).hex()})
+    del lines[reviews[1]], lines[reviews[2] - 1]
+    files["events.ndjson"] = b"".join(line + b"\n" for line in lines)
+    report = verify(pack(files))
+    assert any("sequence" in finding for finding in report.findings)
 
 
 def test_an_event_left_out_is_a_gap(export: bytes) -> None:

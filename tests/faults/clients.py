@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.charter import Charter
-from schemas.envelope import Envelope, parse, rfc3339
-from schemas.topics import EVENT_TOPICS
+from schemas.envelope import rfc3339
+from schemas.topics import CLOCK
+from services.chassis.clock import move_record
 from services.chassis.ids import opaque_id
+from services.chassis.service import Service
 from services.origin import Origin
 from tests.applicants import SMALL, complete_draft
 
@@ -46,8 +49,10 @@ class Receipt:
 class Clients:
     """An administrator and some applicants of one cycle, each writing down what it is told."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, secret: str) -> None:
+        """`secret` is what notices to a subscriber are signed with."""
         self.origin = origin
+        self._secret = secret
         self.cycle = f"c-{opaque_id()}"
         self.receipts: list[Receipt] = []
         self.deadlines: list[str] = []
@@ -68,6 +73,49 @@ class Clients:
     async def __aexit__(self, *_: object) -> None:
         await self.rest()
         await self._http.aclose()
+
+    async def accepted(self, more: int) -> None:
+        """Wait until so many more submissions were."""
+        enough = len(self.receipts) + more
+
+        async def are() -> bool:
+            self._fail_early()
+            return len(self.receipts) >= enough
+
+        await eventually(f"{more} more submissions", are, 25)
+
+    async def subscribed(self, url: str) -> None:
+        """Subscribe to notices, and wait until the endpoint was challenged: deliveries go on."""
+        token = self.token("subscriber")
+        made = await self.post(token, "/notifications/v1/subscriptions", {"url": url, "secret": self._secret})
+
+        async def confirmed() -> bool:
+            path = f"/notifications/v1/subscriptions/{made['subscription']}"
+            return bool((await self.insist(token, "GET", path)).json()["state"] == "confirmed")
+
+        await eventually("the endpoint to be challenged", confirmed)
+
+    async def close_by_the_clock(self) -> None:
+        """Move program time behind the deadline, and wait until the schedule has closed the cycle."""
+        clock = self.origin.clock
+        producer = AIOKafkaProducer(bootstrap_servers=self.origin.kafka_bootstrap)
+        try:
+            await producer.start()
+            moved = move_record(clock, self._first_deadline + timedelta(days=30))
+            await producer.send_and_wait(CLOCK.name, moved, key=b"clock", partition=0)
+        finally:
+            await producer.stop()
+
+        async def closed() -> bool:
+            found = await self.insist(self.token("program-admin"), "GET", f"/intake/v1/cycles/{self.cycle}")
+            return bool(found.json()["state"] == "closed")
+
+        await eventually("the schedule to close the cycle", closed)
+
+    def _fail_early(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     def begin(self, applicants: int = 4) -> None:
         """Have everyone submit again and again, and the deadline move on and on."""
@@ -101,8 +149,8 @@ class Clients:
             self.answers[answer.status_code] += 1
             if answer.is_success:
                 return answer
-            proper = answer.headers.get("content-type") == "application/problem+json" and "retry-after" in answer.headers
-            if answer.status_code != AWAY or not proper:
+            problem = answer.headers.get("content-type") == "application/problem+json"
+            if answer.status_code != AWAY or not problem or "retry-after" not in answer.headers:
                 self.wrong.append(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
                 raise AssertionError(self.wrong[-1])
             await asyncio.sleep(0.1)
@@ -130,48 +178,41 @@ class Clients:
                     await self._over.wait()
 
 
-async def topic_of_intake(bootstrap: str) -> list[tuple[bytes, Envelope]]:
-    """Every record of intake's topic with its event, in the order of each partition."""
-    topic = EVENT_TOPICS["intake"]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
-    await consumer.start()
+async def settled(bootstrap: str, services: Sequence[Service], seconds: float = 20) -> None:
+    """Wait until no event is on its way: outboxes empty, topics consumed, nothing parked. TimeoutError saying what."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
     try:
-        partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        found = []
-        while any([await consumer.position(p) < ends[p] for p in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += [(record.value, parse(record.value)) for record in records]
-        return found
+        ends = time.monotonic() + seconds
+        while waiting := await _in_tables(services) or await _in_topics(admin, services):
+            if time.monotonic() > ends:
+                raise TimeoutError(f"after {seconds:.0f} s there still waits: {waiting}")
+            await asyncio.sleep(0.1)
     finally:
-        await consumer.stop()
+        await admin.close()
 
 
-async def settled(origin: Origin, seconds: float = 20) -> None:
-    """Wait until no event is on its way: outboxes empty, topics consumed, nothing waiting. TimeoutError naming what is."""
-    ends = time.monotonic() + seconds
-    while waiting := await _waiting(origin):
-        if time.monotonic() > ends:
-            raise TimeoutError(f"after {seconds:.0f} s there still waits: {waiting}")
-        await asyncio.sleep(0.1)
-
-
-async def _waiting(origin: Origin) -> list[str]:
+async def _in_tables(services: Sequence[Service]) -> list[str]:
     found = []
-    for service in origin.services:
+    for service in services:
         for table in ("outbox", "parked"):
-            count = await service.database.pool.fetchval(f"select count(*) from chassis.{table}")  # noqa: S608
+            count = await service.database.pool.fetchval(f"select count(*) from chassis.{table}")  # noqa: S608  (names of our own tables)
             found += [f"{service.name}: {count} rows in {table}"] if count else []
-        for consumer in service.consumers:
-            kafka = consumer.subscriber.consumer
-            assigned = kafka.assignment() if kafka else set()
-            if len({partition.topic for partition in assigned}) < len(consumer.topics):
-                found.append(f"{consumer.group}: has {len(assigned)} partitions")
-                continue
-            ends = await kafka.end_offsets(assigned)
-            lag = {p: end - (await kafka.committed(p) or 0) for p, end in ends.items()}
-            found += [f"{consumer.group}: {behind} behind in {p}" for p, behind in lag.items() if behind]
+    return found
+
+
+async def _in_topics(admin: AIOKafkaAdminClient, services: Sequence[Service]) -> list[str]:
+    found = []
+    for consumer in (consumer for service in services for consumer in service.consumers):
+        client = consumer.subscriber.consumer
+        held = client.assignment() if client else set()
+        if client is None or {partition.topic for partition in held} != {*consumer.topics}:
+            found.append(f"{consumer.group}: holds {len(held)} partitions")
+            continue
+        committed = await admin.list_consumer_group_offsets(consumer.group)
+        for partition, end in (await client.end_offsets(held)).items():
+            done = committed[partition].offset if partition in committed else 0
+            found += [f"{consumer.group}: {end - done} behind in {partition}"] if end > max(done, 0) else []
     return found
 
 
@@ -179,7 +220,7 @@ async def eventually(what: str, check: Callable[[], Awaitable[object]], seconds:
     """Wait until `check` holds; TimeoutError naming `what`."""
     try:
         async with asyncio.timeout(seconds):
-            while not await check():  # noqa: ASYNC110
+            while not await check():  # noqa: ASYNC110  (it looks into a database or over HTTP)
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise TimeoutError(f"{seconds:.0f} s in vain: {what}") from error

@@ -78,7 +78,7 @@ class Story:
             written(
                 CycleClosed(
                     cycle=self.cycle,
-                    submitted=SetDigest.of(self.names[one.name] for one in self.applicants if not one.withdraws),
+                    submitted=SetDigest.of(submitted[one.name] for one in self.applicants if not one.withdraws),
                     assignment_seed="00" * 32,
                     closed_by="schedule",
                 ),
@@ -369,6 +369,37 @@ async def test_the_board_ratifies_and_announces_once_and_nobody_else_does(
     assert len(await board.events(story, "decision.made.v1")) == 4
     assert len(await board.events(story, "designation.granted.v1")) == 3
     assert len(await board.events(story, "cohort.announced.v1")) == 1
+
+
+@pytest.mark.parametrize("applicants", [0, 1])
+async def test_a_cycle_in_which_nobody_stands_is_announced_after_its_closing(
+    board: Board, kafka: AIOKafkaProducer, applicants: int
+) -> None:
+    leaving = [applicant for applicant in COHORT.applicants if applicant.withdraws][:applicants]
+    story = Story(Charter.parse(SHIPPED), SHIPPED, leaving).tell()
+    path = f"/v1/cycles/{story.cycle}"
+    await story.publish(kafka, story.records[:-1])
+
+    async def here() -> bool:
+        answer = await board.get(path)
+        return answer.status_code == 200 and answer.json()["withdrawn"] == applicants
+
+    await eventually(here)
+    assert (await board.post(f"{path}/announce", {})).status_code == 409
+    await story.publish(kafka, story.records[-1:])
+    await board.proposed(story)
+    assert (await board.get(path)).json()["missing"] == []
+    refused = await board.post(f"{path}/ratify", {"announce_on": "2011-10-17"})
+    assert "announce it" in refused.json()["detail"]
+    assert (await board.announced(story))["announced_on"] == "2011-10-03"
+    (event,) = await board.events(story, "cohort.announced.v1")
+    assert event["data"]["designations"] == SetDigest.of([]).model_dump()
+    (closing,) = [record for record in story.records if record.header.type == CycleClosed.TYPE]
+    assert event["causationid"] == closing.header.id
+    shown = (await board.get(f"/v1/announcements/{story.cycle}", role=None)).json()
+    assert (shown["total"], shown["date"]) == (0, "10-03-2011")
+    text = (await board.get(f"/v1/announcements/{story.cycle}?format=text", role=None)).text
+    assert story.charter.announcement.nobody.format(label=story.cycle) in text
 
 
 async def test_two_announcements_at_once_make_one(board: Board, kafka: AIOKafkaProducer, clock: ProgramClock) -> None:

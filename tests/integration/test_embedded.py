@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +20,8 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.embedded import EmbeddedError, Stack, jars, kafka
+from deploy.embedded import EmbeddedError, Pace, Stack, jars, kafka
+from deploy.embedded.process import KEEPER
 
 ROOT = Path(__file__).parents[2]
 PARTS = ROOT / "var" / "parts"
@@ -50,12 +51,12 @@ def var() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def pair(var: Path) -> Stack:
-    return Stack(var, parts=PARTS, durable=False)
+def pair(var: Path, pace: Pace | None = None, progress: Callable[[str], None] = print) -> Stack:
+    return Stack(var, parts=PARTS, durable=False, pace=pace, progress=progress)
 
 
-def postgres_alone(var: Path) -> Stack:
-    return Stack(var, parts=PARTS, durable=False, kafka_bootstrap=ELSEWHERE)
+def postgres_alone(var: Path, pace: Pace | None = None, progress: Callable[[str], None] = print) -> Stack:
+    return Stack(var, parts=PARTS, durable=False, pace=pace, progress=progress, kafka_bootstrap=ELSEWHERE)
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +101,21 @@ def owner(var: Path) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Proc
             process.kill()
 
 
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not check():  # noqa: ASYNC110 - progress sets no event
+            await asyncio.sleep(0.02)
+
+
 def listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+def kill(pid: int | None) -> None:
+    """Kill a process and wait until it is gone."""
+    process = psutil.Process(pid)
+    process.kill()
+    assert left([process]) == []
 
 
 def left(family: list[psutil.Process]) -> list[psutil.Process]:
@@ -202,6 +216,79 @@ async def test_a_part_that_cannot_start_is_one_line_and_ends_the_other(var: Path
     with pytest.raises(EmbeddedError, match=r"^PostgreSQL ended while starting: .*FATAL.*\(see .*log\)$"):
         await pair(var).start()
     assert psutil.Process().children(recursive=True) == []
+
+
+async def test_a_part_that_is_killed_is_started_again_in_its_place_and_that_is_told(var: Path) -> None:
+    told: list[str] = []
+    async with pair(var, Pace(), told.append) as stack:
+        await leave_something(stack)
+        before = (stack.kafka_bootstrap, stack.postgres_dsn)
+        for part in stack.parts:
+            kill(part.pid)
+        await until(lambda: sum("ready in" in line for line in told) == 4)
+        assert (stack.kafka_bootstrap, stack.postgres_dsn) == before
+        assert await found(stack) == (True, 42)
+    assert {
+        "Apache Kafka was killed by SIGKILL: starting it again",
+        "PostgreSQL was killed by SIGKILL: starting it again",
+    } < {*told}
+
+
+async def test_a_part_that_fails_again_and_again_is_said_loudly_and_still_comes_back(var: Path) -> None:
+    told: list[str] = []
+    async with postgres_alone(var, Pace(pauses=(0.0, 0.1), slow=0.3), told.append) as stack:
+        version = var / "postgres" / "data" / "PG_VERSION"
+        right = version.read_text()
+        version.write_text("15\n")
+        kill(stack.parts[0].pid)
+        await until(lambda: sum("starting it again in 0.3 s" in line for line in told) > 2)
+        loud = [line for line in told if line.startswith("POSTGRESQL FAILED 3 TIMES IN A ROW")]
+        assert len(loud) == 1
+        assert f"see {var / 'postgres' / 'log'} and free disk space" in loud[0]
+        assert any("FATAL" in line for line in told)
+        version.write_text(right)
+        await until(lambda: "ready in" in told[-1])
+        assert await run(stack, "SELECT 1") == 1
+
+
+async def test_a_part_that_ran_for_a_while_has_a_clean_record(var: Path) -> None:
+    told: list[str] = []
+    async with postgres_alone(var, Pace(pauses=(0.0,), slow=60.0, steady=0.0), told.append) as stack:
+        for restarts in range(1, 4):
+            kill(stack.parts[0].pid)
+            await until(lambda: sum("ready in" in line for line in told) == restarts + 1)  # noqa: B023  (awaited in its own round)
+            await asyncio.sleep(0.2)
+    assert not any("60 s" in line for line in told)
+
+
+async def test_a_part_that_is_not_kept_up_stays_down(var: Path) -> None:
+    async with postgres_alone(var) as stack:
+        kill(stack.parts[0].pid)
+        await asyncio.sleep(0.5)
+        assert not stack.parts[0].alive
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.7])
+async def test_a_stop_in_the_middle_of_a_restart_leaves_nothing(var: Path, seconds: float) -> None:
+    told: list[str] = []
+    async with pair(var, Pace(), told.append) as stack:
+        for part in stack.parts:
+            kill(part.pid)
+        await until(lambda: sum("starting it again" in line for line in told) == 2)
+        await asyncio.sleep(seconds)
+    assert psutil.Process().children(recursive=True) == []
+    assert not any(part.alive for part in stack.parts)
+
+
+def test_a_keeper_that_cannot_note_its_part_ends_it(var: Path) -> None:
+    command = [sys.executable, "-c", f"import time; {str(var)!r}; time.sleep(60)"]
+    keeper = [sys.executable, str(KEEPER), str(var / "missing" / "pid"), "15", "1", "", *command]
+    ended = subprocess.run(
+        keeper, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=GONE_WITHIN, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "No such file" in ended.stderr
+    assert [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == command] == []
 
 
 async def test_parts_that_are_named_are_not_started(var: Path) -> None:

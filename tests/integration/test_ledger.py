@@ -8,7 +8,7 @@ import json
 import random
 import tomllib
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -29,7 +29,7 @@ from schemas.canonical import canonical
 from schemas.charter import charter_digest
 from schemas.cycles import Account, CohortAnnounced, CycleDeadlineExtended, CycleOpened, LogOpened, MemberJoined
 from schemas.designations import DesignationExpired, DesignationGranted, Outcome
-from schemas.envelope import Event, Written, digest
+from schemas.envelope import Event, Written, digest, parse, read
 from schemas.exact import Ratio, SetDigest
 from schemas.notices import NoticeDelivered
 from schemas.reviews import Points, Remarks, Reviewer, ReviewerEnrolled, ReviewSubmitted
@@ -41,6 +41,7 @@ from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
 from services.chassis.transparency import Checkpoint, VerifierKey, leaf_hash, open_note, root
+from services.ledger import feed
 from services.ledger.app import service as ledger
 from services.ledger.settings import LedgerSettings
 from tests.given import eventually, publish, written
@@ -67,6 +68,13 @@ async def running(here: Runtime) -> AsyncIterator[Service]:
 @pytest.fixture
 async def web(running: Service) -> AsyncIterator[httpx.AsyncClient]:
     async with client(running) as made:
+        yield made
+
+
+@pytest.fixture
+async def auditor(running: Service, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(running) as made:
+        made.headers["Authorization"] = f"Bearer {issuer.token('auditor', 'auditor-1')}"
         yield made
 
 
@@ -261,14 +269,14 @@ async def test_two_processes_share_the_work_and_make_one_log(here: Runtime, kafk
 
 
 async def test_the_tree_is_that_of_the_leaves(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+    running: Service, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer
 ) -> None:
     cycle = Cycle()
     await send(kafka, cycle.events)
     rows = await logged(running, cycle.label, len(cycle.events) + 1)
     hashes = [leaf_hash(row["leaf"]) for row in rows]
     assert hashes == [row["leaf_hash"] for row in rows]
-    shown = (await web.get(f"/v1/logs/{cycle.label}")).json()
+    shown = (await auditor.get(f"/v1/logs/{cycle.label}")).json()
     first = orjson.loads(rows[0]["leaf"])["data"]
     assert shown == {
         "log": cycle.label,
@@ -279,15 +287,15 @@ async def test_the_tree_is_that_of_the_leaves(
         "held": 0,
         "overdue": 0,
     }
-    assert shown in (await web.get("/v1/logs")).json()
-    note = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    assert shown in (await auditor.get("/v1/logs")).json()
+    note = await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")
     assert note.headers["content-type"] == "text/plain; charset=utf-8"
     stated = Checkpoint.parse(open_note(note.content, [VerifierKey.parse(first["verifier_key"])]))
     assert stated == Checkpoint(first["origin"], len(rows), root(hashes))
 
 
 async def test_an_applications_events_wait_for_their_cycle_and_are_seen_to_wait(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+    running: Service, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer
 ) -> None:
     cycle = Cycle()
     early = cycle.without(CycleOpened)
@@ -297,15 +305,15 @@ async def test_an_applications_events_wait_for_their_cycle_and_are_seen_to_wait(
         return await held(running, cycle.label) == len(early)
 
     await eventually(all_held)
-    shown = (await web.get(f"/v1/logs/{cycle.label}")).json()
+    shown = (await auditor.get(f"/v1/logs/{cycle.label}")).json()
     assert (shown["size"], shown["origin"], shown["held"], shown["overdue"]) == (0, None, len(early), 0)
-    assert (await web.get(f"/v1/logs/{cycle.label}/checkpoint")).status_code == 404
+    assert (await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")).status_code == 404
     await running.database.pool.execute(
         "update private.held set held_at = held_at - interval '61 seconds' where log = $1", cycle.label
     )
 
     async def overdue() -> bool:
-        return bool((await web.get(f"/v1/logs/{cycle.label}")).json()["overdue"] == len(early))
+        return bool((await auditor.get(f"/v1/logs/{cycle.label}")).json()["overdue"] == len(early))
 
     await eventually(overdue)
     await send(kafka, cycle.of(CycleOpened))
@@ -463,28 +471,29 @@ async def test_it_does_not_start_with_another_key(here: Runtime, tmp_path: Path)
 
 
 @pytest.mark.parametrize("table", ["ledger.entry", "ledger.checkpoint"])
-async def test_what_is_logged_or_signed_cannot_be_changed(running: Service, table: str) -> None:
-    async with client(running) as web:
-        assert (await web.get("/v1/logs/program/checkpoint")).status_code == 200
+async def test_what_is_logged_or_signed_cannot_be_changed(
+    running: Service, auditor: httpx.AsyncClient, table: str
+) -> None:
+    assert (await auditor.get("/v1/logs/program/checkpoint")).status_code == 200
     for change in ("update {} set log = 'x'", "delete from {}", "truncate {}"):
         with pytest.raises(asyncpg.RaiseError, match="append-only"):
             await running.database.pool.execute(change.format(table))
 
 
 async def test_a_size_is_signed_once_and_at_most_one_size_a_second(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+    running: Service, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer
 ) -> None:
     cycle = Cycle()
     await send(kafka, cycle.events[:2])
     await logged(running, cycle.label, 3)
-    first = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    first = await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")
     await send(kafka, cycle.events[2:])
     await logged(running, cycle.label, len(cycle.events) + 1)
-    notes = {(await web.get(f"/v1/logs/{cycle.label}/checkpoint")).content for _ in range(5)}
+    notes = {(await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")).content for _ in range(5)}
     assert len(notes | {first.content}) <= 2
 
     async def caught_up() -> bool:
-        note = await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+        note = await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")
         return note.text.split("\n")[1] == str(len(cycle.events) + 1)
 
     await eventually(caught_up)
@@ -616,12 +625,12 @@ def _url(raw: bytes) -> str:
 
 
 async def test_a_stranger_verifies_both_exports_by_the_steps_that_come_with_them(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+    running: Service, web: httpx.AsyncClient, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
 ) -> None:
     cycle = Cycle()
     await send(kafka, cycle.events[:4])
     await logged(running, cycle.label, 5)
-    await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")
     await send(kafka, cycle.events[4:])
     await logged(running, cycle.label, len(cycle.events) + 1)
     path = f"/v1/cycles/{cycle.label}/export"
@@ -658,14 +667,14 @@ async def test_the_auditors_export_opens_everything_and_every_reading_is_noted(
 
 
 async def test_two_exports_of_one_size_are_the_same_bytes(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer
+    running: Service, web: httpx.AsyncClient, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer
 ) -> None:
     cycle = Cycle()
     await send(kafka, cycle.events[:-1])
     await logged(running, cycle.label, len(cycle.events))
     path = f"/v1/cycles/{cycle.label}/export"
     first = await web.get(path)
-    await web.get(f"/v1/logs/{cycle.label}/checkpoint")
+    await auditor.get(f"/v1/logs/{cycle.label}/checkpoint")
     assert (await web.get(path)).content == first.content
     await send(kafka, cycle.events[-1:])
     await logged(running, cycle.label, len(cycle.events) + 1)
@@ -714,19 +723,46 @@ async def test_nothing_is_public_before_the_announcement_and_its_whole_cohort_ar
     assert (await web.get(path)).status_code == 200
 
 
+async def test_how_a_log_grows_is_for_auditors_and_administrators_until_the_announcement(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    before = [e for e in cycle.events if e.header.type not in {CohortAnnounced.TYPE, DesignationExpired.TYPE}]
+    await send(kafka, before)
+    await logged(running, cycle.label, len(before) + 1)
+
+    async def seen(role: str | None, log: str) -> tuple[int, int, bool]:
+        headers = {"Authorization": f"Bearer {issuer.token(role, 'x')}"} if role else {}
+        one, note = [await web.get(f"/v1/logs/{log}{end}", headers=headers) for end in ("", "/checkpoint")]
+        listed = (await web.get("/v1/logs", headers=headers)).json()
+        return one.status_code, note.status_code, log in {row["log"] for row in listed}
+
+    everyone = (None, "board", "reviewer", "applicant", "service")
+    for log in (cycle.label, "program"):
+        assert {await seen(role, log) for role in everyone} == {(404, 404, False)}
+        assert await seen("program-admin", log) == (200, 404, True)
+        assert await seen("auditor", log) == (200, 200, True)
+    hidden, unknown = [(await web.get(f"/v1/logs/{log}")).json() for log in (cycle.label, "none")]
+    assert {**hidden, "instance": ""} == {**unknown, "instance": ""}
+    await send(kafka, cycle.of(CohortAnnounced))
+    await logged(running, cycle.label, len(before) + 2)
+    assert {await seen(role, cycle.label) for role in everyone} == {(200, 200, True)}
+    assert {await seen(role, "program") for role in everyone} == {(404, 404, False)}
+
+
 @pytest.mark.parametrize("audience", ["applicant", "everyone", ""])
 async def test_other_audiences_are_not_offered(web: httpx.AsyncClient, audience: str) -> None:
     assert (await web.get("/v1/cycles/any/export", params={"for": audience})).status_code == 422
 
 
-async def test_the_programs_log_has_no_export(web: httpx.AsyncClient) -> None:
+async def test_the_programs_log_has_no_export(web: httpx.AsyncClient, auditor: httpx.AsyncClient) -> None:
     assert (await web.get("/v1/cycles/program/export")).status_code == 404
-    shown = (await web.get("/v1/logs/program")).json()
+    shown = (await auditor.get("/v1/logs/program")).json()
     assert shown["origin"] == "127.0.0.1:8311/program"
 
 
 async def test_a_label_is_encoded_where_it_names_a_key(
-    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, clock: ProgramClock
+    running: Service, auditor: httpx.AsyncClient, kafka: AIOKafkaProducer, clock: ProgramClock
 ) -> None:
     label = f"Ciclo 1+2 ü {opaque_id()}"
     opened = orjson.loads(Cycle().events[0].record)
@@ -734,7 +770,103 @@ async def test_a_label_is_encoded_where_it_names_a_key(
     await kafka.send_and_wait(topic_of(CycleOpened.TYPE), record, key=label.encode())
     await publish(kafka, CycleDeadlineExtended(cycle=label, deadline=clock.now(), reason="flood"), 2)
     await logged(running, label, 3)
-    shown = (await web.get(f"/v1/logs/{label}")).json()
+    shown = (await auditor.get(f"/v1/logs/{label}")).json()
     assert shown["origin"].startswith("127.0.0.1:8311/cycles/Ciclo%201%2B2%20%C3%BC%20")
-    note = (await web.get(f"/v1/logs/{label}/checkpoint")).content
+    note = (await auditor.get(f"/v1/logs/{label}/checkpoint")).content
     assert Checkpoint.parse(open_note(note, [VerifierKey.parse(shown["verifier_key"])])).size == 3
+
+
+# The feed
+
+
+async def fed(web: httpx.AsyncClient, token: str, **query: int) -> tuple[list[bytes], int]:
+    """A page of the feed, and where the next one begins."""
+    answer = await web.get("/v1/feed", params=query, headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    return answer.content.splitlines(), int(httpx.URL(answer.links["next"]["url"]).params["after"])
+
+
+async def whole_feed(web: httpx.AsyncClient, token: str, limit: int = 1_000) -> list[bytes]:
+    records, after = list[bytes](), 0
+    while True:
+        page, after = await fed(web, token, after=after, limit=limit)
+        if not page:
+            return records
+        assert len(page) <= limit
+        records += page
+
+
+async def test_the_feed_has_every_record_of_every_log_as_kafka_carried_it_and_causes_first(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycles = [Cycle() for _ in range(3)]
+    delivery = [event for cycle in cycles for event in cycle.events]
+    random.Random(7).shuffle(delivery)
+    await send(kafka, delivery)
+    for cycle in cycles:
+        await logged(running, cycle.label, len(cycle.events) + 1)
+    token = issuer.token("service", "scoring")
+    records = await whole_feed(web, token)
+    carried = {event.record for event in delivery}
+    assert carried < set(records)
+    assert (
+        len(records) == len(set(records)) == await running.database.pool.fetchval("select count(*) from ledger.entry")
+    )
+    ids, turns = set(), defaultdict[tuple[str, str], int](int)
+    for envelope in map(parse, records):
+        turns[envelope.key] += 1
+        assert envelope.sequence == turns[envelope.key]
+        assert envelope.causationid is None or envelope.causationid in ids
+        ids.add(envelope.id)
+    assert await whole_feed(web, token, limit=7) == records
+    monkeypatch.setattr(feed, "BYTES", 1)
+    page, _ = await fed(web, token)
+    assert page == records[:1]
+    assert await whole_feed(web, token) == records
+
+
+async def test_the_feed_goes_on_where_a_reader_left_it(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    token, first, second = issuer.token("auditor", "a"), Cycle(), Cycle()
+    await send(kafka, first.events)
+    await logged(running, first.label, len(first.events) + 1)
+    before, after = await fed(web, token, limit=5_000)
+    assert await fed(web, token, after=after) == ([], after)
+    await send(kafka, second.events)
+    await logged(running, second.label, len(second.events) + 1)
+    later, _ = await fed(web, token, after=after)
+    assert {event.record for event in second.events} <= set(later)
+    assert await whole_feed(web, token) == before + later
+
+
+async def test_the_feed_is_for_auditors_and_services_and_every_reading_is_noted(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    await logged(running, cycle.label, len(cycle.events) + 1)
+    assert (await web.get("/v1/feed")).status_code == 401
+    for role in ("program-admin", "board", "applicant", "reviewer"):
+        refused = await web.get("/v1/feed", headers={"Authorization": f"Bearer {issuer.token(role, 'x')}"})
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:cec:problem:role-required")
+    _, last = await fed(web, issuer.token("auditor", "curious"), limit=3)
+    await fed(web, issuer.token("auditor", "curious"), after=2**62)
+    rows = await running.database.pool.fetch("select subject, what, log, size from private.read_log")
+    assert [tuple(row) for row in rows] == [("curious", "feed", "*", last)]
+
+
+async def test_what_was_erased_is_in_no_feed_and_its_digest_stays(
+    running: Service, web: httpx.AsyncClient, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    cycle = Cycle()
+    await send(kafka, cycle.events)
+    await logged(running, cycle.label, len(cycle.events) + 1)
+    await running.database.pool.execute("delete from private.disclosure where block = 'contact'")
+    (told,) = [event for event in cycle.of(ApplicationSubmitted) if event.header.subject == cycle.winner]
+    feed_has = {envelope.id: envelope for envelope in map(parse, await whole_feed(web, issuer.token("auditor", "a")))}
+    found = read(feed_has[told.header.id])
+    assert isinstance(found, ApplicationSubmitted)
+    assert found.contact is None
+    assert found.identity is not None
+    assert feed_has[told.header.id].data["sealed"] == parse(told.leaf).data["sealed"]

@@ -36,6 +36,7 @@ from services import webhook_listener
 from services.chassis.clock import ProgramClock
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
+from services.chassis.metrics import DELIVERIES
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
 from services.chassis.webhooks import new_key, new_secret, verify
@@ -572,6 +573,8 @@ async def test_a_notice_that_failed_is_tried_again_under_its_id_and_with_its_bod
     assert timedelta(minutes=5) <= waits[1] <= timedelta(minutes=7)
     (delivered,) = [event for event in await world.recorded(name) if "delivered" in event["type"]]
     assert delivered["data"]["attempts"] == 3
+    # The challenge was delivered, too.
+    assert [world.service.metrics.value(DELIVERIES, result=result) for result in ("pending", "delivered")] == [2, 2]
 
 
 async def test_an_endpoint_that_asks_for_time_gets_it(world: World, machine: Machine, cohort: Cohort) -> None:

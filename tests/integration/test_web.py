@@ -36,6 +36,11 @@ async def take_note(note: Note, tx: Writing, who: SignedIn) -> dict[str, int]:
     return {"number": number}
 
 
+@router.get("/notes/{text}")
+async def find_note(text: str, db: Reading) -> int:
+    return int(await db.fetchval("select count(*) from projection.note where text = $1", text))
+
+
 @router.get("/notes")
 async def count_notes(db: Reading, who: SignedIn) -> int:
     return int(await db.fetchval("select count(*) from projection.note"))
@@ -124,6 +129,15 @@ async def test_broken_json_is_named_as_such(client: Client) -> None:
     )
     assert answer.status_code == 400
     assert answer.json()["type"] == "urn:cec:problem:malformed-json"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/notes/%00", "/v1/notes/a%0Ab", "/v1/notes/a%7F", "/v1/notes/a?b=%00", "/v1/notes/a?%00=b"]
+)
+async def test_a_control_character_in_an_address_is_named_and_reaches_no_database(client: Client, path: str) -> None:
+    answer = await client.http.get(path)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:cec:problem:control-character")
+    assert (await client.http.get("/v1/notes/a%20%C3%BC%25?b=+%25")).status_code == 200
 
 
 async def test_a_wrong_field_is_named_by_its_pointer(client: Client) -> None:

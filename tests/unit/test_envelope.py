@@ -53,6 +53,17 @@ def test_the_leaf_is_the_record_without_its_disclosures() -> None:
     assert canonical(body) == leaf
 
 
+def test_a_leaf_and_its_surviving_disclosures_make_the_record_again() -> None:
+    written = e.write(withdrawn(), header(withdrawn()), os.urandom)
+    leaf, openings = e.leaf_of(written.record)
+    assert e.record_of(leaf, openings) == written.record
+    erased = e.record_of(leaf, {})
+    assert e.leaf_of(erased) == (leaf, {})
+    event = e.read(e.parse(erased))
+    assert isinstance(event, ApplicationWithdrawn)
+    assert event.private is None
+
+
 def test_the_leaf_holds_nothing_of_a_sealed_block_and_a_reader_without_openings_sees_none() -> None:
     written = e.write(withdrawn(), header(withdrawn()), os.urandom)
     assert b"budget" not in written.leaf

@@ -81,6 +81,11 @@ def test_an_ipv4_address_mapped_into_ipv6_is_judged_alike(address: IPv4Address) 
         ("https://example..org/", "host"),
         (f"https://{'a' * 64}.org/", "host"),
         ("https://999.1.1.1/", "not a URL"),
+        ("https://10.0.0.1/", "public network"),
+        ("https://169.254.169.254/latest", "public network"),
+        ("https://127.0.0.1/", "public network"),
+        ("https://[::1]/", "public network"),
+        ("https://[::ffff:192.168.0.1]/", "public network"),
         ("https://example.org/\n", "not a URL"),
         (f"https://example.org/{'a' * 2_048}", "longer"),
     ],
@@ -113,3 +118,9 @@ def test_the_embedded_mode_admits_http_and_any_real_port_by_text() -> None:
     for port in (0, 65_536):
         with pytest.raises(OutboundRefused, match="port"):
             embedded.admit(f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://169.254.169.254/", "http://[fe80::1]/"])
+def test_the_embedded_mode_refuses_a_private_address_by_text_too(url: str) -> None:
+    with pytest.raises(OutboundRefused, match="public network"):
+        Outbound(allow_loopback=True).admit(url)

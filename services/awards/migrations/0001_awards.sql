@@ -4,8 +4,9 @@ create table projection.cycle (
     cycle text collate "C" primary key,
     charter text not null, -- TOML, as frozen in the cycle's first event
     demonstration boolean not null,
-    submitted_count bigint, -- with the digest: the set that is to be decided, known once the cycle is closed
+    submitted_count bigint, -- with the digest: the set of versions that are to be decided, known once the cycle is closed
     submitted_sha256 text,
+    closed text, -- the id of the event that says so
     announce_on date,
     announced boolean not null default false
 );
@@ -15,10 +16,11 @@ create table projection.application (
     application text collate "C" primary key,
     cycle text collate "C" not null,
     version int not null,
-    submitted text not null, -- event ids: of the highest version, the proposal, the decision, the grant
+    submitted text not null, -- event ids: of the highest version, the scores, the proposal, the decision, the grant
     identity jsonb not null,
     claims jsonb not null,
     withdrawn boolean not null,
+    scored text,
     proposed text,
     outcome jsonb,
     made text,

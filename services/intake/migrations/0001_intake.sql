@@ -22,6 +22,7 @@ create table projection.application (
     application text collate "C" primary key,
     cycle text collate "C" not null,
     version int not null,
+    submitted text not null, -- id of that version's event: the close states these
     withdrawn boolean not null
 );
 create index application_cycle on projection.application (cycle);

@@ -8,8 +8,7 @@ create table projection.cycle (
     seed bytea,
     submitted_count bigint,
     submitted_sha256 text,
-    assigned boolean not null default false,
-    problem text -- why the last attempt to assign reviewers failed
+    assigned boolean not null default false
 );
 create table projection.application (
     application text collate "C" primary key,
@@ -66,3 +65,9 @@ create table private.command (
     primary key (command, payload_sha256)
 );
 create unique index command_once on private.command (command) where not reused;
+
+-- Why the last attempt to assign a cycle's reviewers failed.
+create table private.shortage (
+    cycle text collate "C" primary key,
+    problem text not null
+);

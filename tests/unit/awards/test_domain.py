@@ -231,7 +231,7 @@ def application(name: str, *events: Event) -> Application:
 
 
 def closed(*names: str) -> Cycle:
-    digest = SetDigest.of(names)
+    digest = SetDigest.of(f"s-{name}" for name in names)
     return Cycle("c", CHARTER).evolve(
         CycleClosed(cycle="c", submitted=digest, assignment_seed="00" * 32, closed_by="hand")
     )
@@ -276,6 +276,21 @@ def test_nothing_is_ratified_before_the_cycle_is_closed_nor_twice() -> None:
         domain.ratify(closed("a"), [application("a", proposed("a"), made("a"))], DAY, None, TODAY)
 
 
+def test_a_cycle_in_which_nobody_stands_is_announced_without_decisions_on_the_day_it_is_done() -> None:
+    left = application("a", ApplicationWithdrawn(cycle="c", application="a", private=Withdrawal()))
+    for applications in ([], [left]):
+        with pytest.raises(RefusedError, match="announce it"):
+            domain.ratify(closed(), applications, DAY, None, TODAY)
+        announcement = domain.announce_cohort(closed(), applications, [], TODAY)
+        event = domain.cohort_announced(announcement)
+        assert (event.announced_on, event.designations, event.highlights) == (TODAY, SetDigest.of([]), [])
+        with pytest.raises(RefusedError, match="not closed"):
+            domain.announce_cohort(Cycle("c", CHARTER), applications, [], TODAY)
+    for waiting in (application("a"), application("a", proposed("a"))):
+        with pytest.raises(RefusedError, match="not that set"):
+            domain.announce_cohort(closed(), [waiting], [], TODAY)
+
+
 def test_all_decisions_of_a_cycle_have_one_day_also_when_it_has_passed() -> None:
     cycle = closed("a", "b").evolve(made("a"))
     applications = [application("a", proposed("a"), made("a")), application("b", proposed("b"))]
@@ -307,20 +322,22 @@ def test_scores_come_too_late_for_what_is_withdrawn_or_decided() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[list[tuple[str, Event]]], set[str]]:
-    """One list of (id, event) per aggregate, each in its order, and the ids that the closing states."""
+    """One list of (id, event) per aggregate, each in its order, and the applications that stand at the close."""
     lanes: list[list[tuple[str, Event]]] = []
+    last: dict[str, str] = {}
     names = [f"a{number}" for number in range(draw(st.integers(1, 5)))]
     leaving = set(draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names) - 1)))
     for name in names:
         versions = draw(st.integers(1, 3))
         lane: list[tuple[str, Event]] = [(f"s{n}-{name}", submitted(name, n)) for n in range(1, versions + 1)]
+        last[name] = lane[-1][0]
         if name in leaving:
             lane.append((f"w-{name}", ApplicationWithdrawn(cycle="c", application=name, private=Withdrawal())))
         else:
             lane += [(f"p-{name}", proposed(name, draw(st.sampled_from([YES, NO])))), (f"m-{name}", made(name))]
         lanes.append(lane)
     standing = set(names) - leaving
-    digest = SetDigest.of(standing)
+    digest = SetDigest.of(last[name] for name in standing)
     lanes.append(
         [("closed", CycleClosed(cycle="c", submitted=digest, assignment_seed="00" * 32, closed_by="schedule"))]
     )
@@ -367,6 +384,18 @@ def test_the_announcement_waits_for_an_application_and_for_a_withdrawal_that_are
     for cycle, applications in ((closed("a", "b"), [decided]), (closed("a"), [decided, application("w")])):
         (first, *_) = domain.missing(cycle.evolve(made("a")), applications, DAY)
         assert "are not that set" in first
+
+
+def test_the_announcement_waits_for_the_last_version_of_what_is_here_and_decided() -> None:
+    cycle = Cycle("c", CHARTER, submitted=SetDigest.of(["s2-a"])).evolve(made("a"))
+    decided = application("a", proposed("a"), made("a"))
+    (lacking,) = domain.missing(cycle, [decided], DAY)
+    assert "are not that set" in lacking
+    amended = domain.evolve(decided, submitted("a", 2), "s2-a")
+    assert domain.missing(cycle, [amended], DAY) == ["applications without a proposed decision: 1"]
+    for number, event in enumerate((proposed("a"), made("a"))):
+        amended = domain.evolve(amended, event, f"e{number}")
+    assert domain.missing(cycle, [amended], DAY) == []
 
 
 def test_an_earlier_or_repeated_version_changes_nothing() -> None:

@@ -80,12 +80,12 @@ class Intake:
     def submit(self, name: str) -> None:
         before = self.applications.get(name)
         event = domain.submit(self.cycle, SPRINGFIELD, name, before, DRAFT, attested=True, now=self.now)
-        self.applications[name] = domain.evolve_application(before, self.record(event))
+        self.applications[name] = domain.evolve_application(before, self.record(event), self.name())
 
     def withdraw(self, name: str) -> None:
         before = self.applications.get(name)
         event = domain.withdraw(self.cycle, name, before, "", now=self.now)
-        self.applications[name] = domain.evolve_application(before, self.record(event))
+        self.applications[name] = domain.evolve_application(before, self.record(event), self.name())
 
     def extend(self, hours: int) -> None:
         event = domain.extend_deadline(self.cycle, DEADLINE + timedelta(hours=hours), "flood", now=self.now)
@@ -95,7 +95,7 @@ class Intake:
         self.now += timedelta(hours=hours)
 
     def close(self, by: str) -> None:
-        standing = [name for name, application in self.applications.items() if not application.withdrawn]
+        standing = [application.submitted for application in self.applications.values() if not application.withdrawn]
         event = domain.close_cycle(self.cycle, standing, SEED, "hand" if by == "hand" else "schedule")
         self.cycle = domain.evolve_cycle(self.cycle, self.record(event), self.name())
 
@@ -122,9 +122,10 @@ def test_after_any_commands_the_close_states_exactly_what_stands_and_nothing_ent
         except RefusedError:
             continue
     entered: dict[str, int] = {}
+    stands: dict[str, str] = {}
     gone: set[str] = set()
     deadline, closes = DEADLINE, list[CycleClosed]()
-    for at, event in intake.log:
+    for number, (at, event) in enumerate(intake.log):
         match event:
             case CycleDeadlineExtended():
                 assert not closes
@@ -136,6 +137,7 @@ def test_after_any_commands_the_close_states_exactly_what_stands_and_nothing_ent
                 assert event.application not in gone
                 assert event.version == entered.get(event.application, 0) + 1
                 entered[event.application] = event.version
+                stands[event.application] = f"event-{number}"
             case ApplicationWithdrawn():
                 assert not closes
                 assert at < deadline
@@ -144,7 +146,7 @@ def test_after_any_commands_the_close_states_exactly_what_stands_and_nothing_ent
             case CycleClosed():
                 closes.append(event)
     (closed,) = closes
-    assert closed.submitted == SetDigest.of(entered.keys() - gone)
+    assert closed.submitted == SetDigest.of(stands[name] for name in stands.keys() - gone)
 
 
 @settings(max_examples=50, deadline=None)
@@ -158,13 +160,12 @@ def test_the_events_alone_rebuild_cycle_and_applications(commands: list[tuple[st
             continue
     cycle: Cycle | None = None
     applications: dict[str, Application] = {}
-    ids = count()
-    for _, event in intake.log:
+    for number, (_, event) in enumerate(intake.log):
         if isinstance(event, ApplicationSubmitted | ApplicationWithdrawn):
             before = applications.get(event.application)
-            applications[event.application] = domain.evolve_application(before, event)
+            applications[event.application] = domain.evolve_application(before, event, f"event-{number}")
         else:
-            cycle = domain.evolve_cycle(cycle, event, f"event-{next(ids)}")
+            cycle = domain.evolve_cycle(cycle, event, f"event-{number}")
     assert (cycle, applications) == (intake.cycle, intake.applications)
 
 
@@ -280,9 +281,10 @@ def test_criteria_of_other_kinds_and_charters_without_tiers_leave_empty_values_n
 
 
 def test_an_amendment_is_the_next_version() -> None:
-    first = domain.evolve_application(None, submitted())
-    second = domain.evolve_application(first, submitted(first))
-    assert (first.version, second.version) == (1, 2)
+    first = domain.evolve_application(None, submitted(), "s1")
+    second = domain.evolve_application(first, submitted(first), "s2")
+    assert (first.version, first.submitted) == (1, "s1")
+    assert (second.version, second.submitted) == (2, "s2")
 
 
 def test_the_last_millisecond_is_in_time_and_the_deadline_itself_is_late() -> None:
@@ -324,8 +326,9 @@ def test_a_population_outside_all_tiers_cannot_apply() -> None:
 
 
 def test_what_was_withdrawn_stays_withdrawn_and_what_was_never_submitted_cannot_be() -> None:
-    first = domain.evolve_application(None, submitted())
-    gone = domain.evolve_application(first, domain.withdraw(cycle_of(), "a1", first, "", now=OPENS))
+    first = domain.evolve_application(None, submitted(), "s1")
+    gone = domain.evolve_application(first, domain.withdraw(cycle_of(), "a1", first, "", now=OPENS), "w1")
+    assert gone.submitted == "s1"
     for command in (
         lambda: submitted(gone),
         lambda: domain.must_be_editable(cycle_of(), gone, OPENS),
@@ -340,7 +343,7 @@ def test_what_was_withdrawn_stays_withdrawn_and_what_was_never_submitted_cannot_
 
 
 def test_after_the_deadline_a_withdrawal_goes_by_the_board() -> None:
-    first = domain.evolve_application(None, submitted())
+    first = domain.evolve_application(None, submitted(), "s1")
     with pytest.raises(RefusedError, match="request to the board") as error:
         domain.withdraw(cycle_of(), "a1", first, "", now=DEADLINE)
     assert refusal(error) == (409, [("deadline-passed", "")])

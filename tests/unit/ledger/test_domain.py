@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -58,6 +59,11 @@ def test_nothing_of_a_cycle_is_placed_before_its_opening() -> None:
     first, second = arrival("1", "s", 1), arrival("2", "s", 2)
     assert sequencer.offer([second, first], []) == []
     assert sequencer.offer([OPENED], []) == [OPENED, first, second]
+
+
+def test_a_log_is_opened_by_a_version_that_this_release_does_not_know() -> None:
+    newer = replace(OPENED, type="intake.cycle.opened.v9")
+    assert Sequencer().offer([arrival("1", "s", 1), newer], []) == [newer, arrival("1", "s", 1)]
 
 
 def test_an_event_waits_for_its_cause_and_its_predecessor_both() -> None:

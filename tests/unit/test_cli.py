@@ -1,0 +1,67 @@
+"""The command's exit codes: scripts rest on them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import time
+
+import pytest
+
+from services import cli
+from services.chassis.ids import opaque_id
+from services.chassis.issuer import load_key
+from services.scoring.commands import check_proof, public_key
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    monkeypatch.setattr(sys, "argv", ["cec", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code or 0
+
+
+def test_a_command_that_did_what_it_should_ends_with_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended(monkeypatch, "program", "check", str(cli.CHARTER)) == 0
+
+
+def test_a_verification_that_does_not_hold_ends_with_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "export.zip").write_bytes(b"no zip")
+    assert ended(monkeypatch, "ledger", "verify", str(tmp_path / "export.zip")) == 1
+
+
+def test_a_foreseen_failure_ends_with_one_line_and_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, "dead-letters", "redrive", "scoring") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert ended(monkeypatch, "dead-letters", "paint") == 2
+
+
+def test_a_file_that_is_not_there_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        assert ended(monkeypatch, "review", "post", str(path)) == 1
+        assert ended(monkeypatch, "ledger", "verify", str(path)) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert {(line.startswith(f"cec: cannot open {path} ("), line.endswith("check the path")) for line in lines} == {
+            (True, True)
+        }
+
+
+def test_what_registers_a_key_proves_it_and_holds_no_private_half(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key, reviewer = tmp_path / "reviewer.jwk", opaque_id()
+    assert ended(monkeypatch, "review", "key", "--cycle", "c", "--reviewer", reviewer, "--key", str(key)) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body.keys() == {"cycle", "jwk", "proof"}
+    check_proof(body["proof"], public_key(body["jwk"]), reviewer, now=time())
+    assert public_key(body["jwk"]).thumbprint() == load_key(key).thumbprint()
+
+
+def test_an_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEC_POOLSIZE", "3")
+    assert ended(monkeypatch, "program", "check", str(cli.CHARTER)) == 1
