@@ -103,7 +103,8 @@ def main() -> None:
     except ValidationError as error:
         _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
     except httpx.HTTPError as error:
-        _fail(f"cannot reach {ClientSettings().public_url} ({error or type(error).__name__}); is `cec up` running?")
+        reason = str(error) or type(error).__name__
+        _fail(f"cannot reach {ClientSettings().public_url} ({reason}); is `cec up` running?")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         _fail(f"cannot open {error.filename} ({(error.strerror or '').lower()}): check the path")
     except (CommandError, RuntimeError, ValueError, OSError) as error:
@@ -738,11 +739,12 @@ def review_post(command: Annotated[Path, typer.Argument(help="A file that `cec r
     """
     from services.scoring.commands import post
 
+    signed = command.read_text(encoding="utf-8").strip()
     here = _running()
     bootstrap = ClientSettings().kafka_bootstrap_servers or (here and here.kafka_bootstrap)
     if not bootstrap:
         raise CommandError("set CEC_KAFKA_BOOTSTRAP_SERVERS to the broker's host:port (`cec up` prints it)")
-    where = _run(post(bootstrap, command.read_text(encoding="utf-8").strip()))
+    where = _run(post(bootstrap, signed))
     _say(f"sent: {where}")
     _say(
         "Scoring answers by an event on scoring.events.v1: the review's, or scoring.command.refused.v1 with the reason."

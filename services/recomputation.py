@@ -178,7 +178,7 @@ class Recomputation:
     def _check_not_applicable(
         self, charter: Charter, applied: applications.ApplicationSubmitted, points: list[reviews.Points]
     ) -> None:
-        """No points: only where the charter has a ground, never for a core criterion, and where the applicant said so."""
+        """No points: only where the charter has a ground, not for a core criterion, and where the applicant said so."""
         name = applied.application
         for area in charter.areas:
             excused = {one.id for one in area.criteria if any(p.points.get(one.id, 0) is None for p in points)}

@@ -62,7 +62,7 @@ for version in RELEASES:
 
 
 def with_remarks(event: TakenV1) -> TakenV2:
-    by = event.by and People(names=[event.by.name])
+    by = People(names=[event.by.name]) if event.by else None
     return TakenV2(cycle=event.cycle, sample=event.sample, remarks=[event.note], by=by)
 
 

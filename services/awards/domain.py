@@ -122,18 +122,17 @@ def evolve(application: Application | None, event: Event, name: str) -> Applicat
         raise ValueError(f"{name}: {event.TYPE} of an application that was never submitted")
     match event:
         case ApplicationWithdrawn():
-            return replace(application, withdrawn=True)
+            application = replace(application, withdrawn=True)
         case ApplicationScored():
-            return replace(application, scored=name)
+            application = replace(application, scored=name)
         case DecisionProposed():
-            return replace(application, proposed=name, outcome=event.scores)
+            application = replace(application, proposed=name, outcome=event.scores)
         case DecisionMade():
-            return replace(application, made=name)
+            application = replace(application, made=name)
         case DesignationGranted():
             granted = Designation(event.designation, name, event.starts_on, event.ends_on)
-            return replace(application, designation=granted)
-        case _:
-            return application
+            application = replace(application, designation=granted)
+    return application
 
 
 def _entered(event: ApplicationSubmitted, name: str) -> Application:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.envelope import rfc3339
 from services.chassis.failures import backoff
+from services.chassis.kafka import PollingConsumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,14 +90,14 @@ async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callabl
     applied = 0
     """The offset behind the last record that was."""
 
-    async def listen(consumer: AIOKafkaConsumer) -> None:
+    async def listen(consumer: PollingConsumer) -> None:
         nonlocal applied
         await consumer.start()
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         if end == 0:
             ready()
-        while True:
+        while not consumer.spent:
             for record in (await consumer.getmany(timeout_ms=1_000)).get(partition, []):
                 # After a reconnection: time must not pass once more through what it was before.
                 if record.offset < applied:
@@ -109,7 +110,7 @@ async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callabl
 
     for attempt in count(1):
         # From the earliest record by policy: a seek right after `assign` can lose against the client's own look-up.
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+        consumer = PollingConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
         try:
             await listen(consumer)
         except (KafkaError, OSError) as error:

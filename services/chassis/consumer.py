@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -31,9 +32,9 @@ from services.chassis.parking import alarm, forget_mended, reason_of, try_again
 from services.chassis.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from aiokafka import ConsumerRecord
+    from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
     from services.chassis.database import Database
     from services.chassis.settings import Settings
@@ -42,6 +43,27 @@ GIVE_BACK_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
 
 log = structlog.get_logger()
+
+
+class Reader(KafkaBroker):
+    """A FastStream broker that reads only: what is published, the relay publishes."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        super().__init__(
+            bootstrap,
+            client_id=name,
+            consumer_only=True,
+            allow_auto_create_topics=False,
+            apply_types=False,
+            logger=None,
+            # A service lets its batches end before it stops the broker.
+            graceful_timeout=1.0,
+        )
+
+    async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
+        builder = await super()._connect()
+        self.config.broker_config.builder = partial(PollingConsumer, **getattr(builder, "keywords", {}))
+        return builder
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -67,22 +89,22 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.topics = tuple(topics)
         self.group = group
         self.subscriber = kafka.subscriber(
-                *topics,
-                batch=True,
-                group_id=group,
-                group_instance_id=settings.instance or None,
-                auto_offset_reset="earliest",
-                ack_policy=AckPolicy.MANUAL,
-                max_records=settings.batch_size,
-                batch_timeout_ms=200,
-                fetch_max_wait_ms=100,
-                max_poll_interval_ms=300_000,
-                # 10 s by default: the group would go on without a member whose batch takes longer to end.
-                rebalance_timeout_ms=int(DRAIN_SECONDS * 1_000) + 10_000,
-                listener=self,
-                no_reply=True,
-                parser=_unparsed,
-                decoder=_raw,
+            *topics,
+            batch=True,
+            group_id=group,
+            group_instance_id=settings.instance or None,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            max_records=settings.batch_size,
+            batch_timeout_ms=200,
+            fetch_max_wait_ms=100,
+            max_poll_interval_ms=300_000,
+            # 10 s by default: the group would go on without a member whose batch takes longer to end.
+            rebalance_timeout_ms=int(DRAIN_SECONDS * 1_000) + 10_000,
+            listener=self,
+            no_reply=True,
+            parser=_unparsed,
+            decoder=_raw,
         )
         self.subscriber(self.consume)
 
@@ -191,6 +213,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._offsets.commit(self.subscriber.consumer)
                 client = self.subscriber.consumer
                 self._spent |= isinstance(client, PollingConsumer) and client.spent
+                self._spent |= all(task.done() for task in self.subscriber.tasks)
                 if self._spent:
                     log.error("consumer made anew", group=self.group)
                     await self.subscriber.stop()

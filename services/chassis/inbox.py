@@ -107,7 +107,7 @@ class Handlers:
         """What a replay applies: the same without reactions, and what the service's `own` events left."""
         both = Handlers()
         both.by_type = self.by_type | own.by_type
-        both._handled = self._handled | own._handled  # noqa: SLF001  (of this class)
+        both._handled = self._handled | own._handled
         return both
 
     def handled_as(self, event_type: str) -> str | None:

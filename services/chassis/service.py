@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from services.chassis import consumer, dead_letters, health
 from services.chassis.database import Database
 from services.chassis.inbox import EventInbox, Handlers, Inbox
-from services.chassis.kafka import Reader
 from services.chassis.metrics import Metrics
 from services.chassis.migrations import OWN, migrate
 from services.chassis.relay import Relay
@@ -97,7 +96,7 @@ class Service:
         )
         self.relay = Relay(self.database, self.runtime.kafka_bootstrap, poll_seconds=settings.poll_seconds)
         self.scheduler = Scheduler(self.database, self.clock, self.tasks, poll=settings.poll_seconds)
-        self.broker = Reader(self.runtime.kafka_bootstrap, self.name)
+        self.broker = consumer.Reader(self.runtime.kafka_bootstrap, self.name)
         own = [Subscription(tuple(self.topics), self.name, EventInbox(self.handlers, self.name))] if self.topics else []
         self.consumers = [
             consumer.Consumer(self.broker, s.topics, s.group, s.inbox, self.database, settings)

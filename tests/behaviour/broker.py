@@ -129,7 +129,12 @@ class BrokerBehaviour:
     ) -> None:
         made: list[AIOKafkaProducer] = []
         make = relay.producer
-        monkeypatch.setattr(relay, "producer", lambda bootstrap: made.append(make(bootstrap)) or made[-1])
+
+        def remembered(bootstrap: str) -> AIOKafkaProducer:
+            made.append(make(bootstrap))
+            return made[-1]
+
+        monkeypatch.setattr(relay, "producer", remembered)
         member, keys = await house.join(), subjects(5)
         await member.record(*keys)
         await house.shows(dict.fromkeys(keys, 1))

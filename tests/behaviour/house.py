@@ -71,7 +71,7 @@ class Member:
         self.database = self.service.database
         (self.consumer,) = self.service.consumers
         self._revoked = self.consumer.on_partitions_revoked
-        self.consumer.on_partitions_revoked = self._count_rebalance
+        self.consumer.on_partitions_revoked = self._count_rebalance  # type: ignore[method-assign]
 
     @property
     def assignment(self) -> frozenset[TopicPartition]:

@@ -183,10 +183,10 @@ async def test_a_record_that_cannot_be_read_is_kept_with_its_reason_and_the_next
     await kafka.send_and_wait(topic, value, key=cycle.encode(), headers=[("odd", b"\xff")])
     await kafka.send_and_wait(topic, extended(clock, cycle, 1), key=cycle.encode())
 
-    async def seen() -> bool:
-        return await probe.seen(cycle) == [1]
+    async def taken() -> bool:
+        return await probe.seen(cycle) == [1] and bool(await probe.parked())
 
-    await eventually(seen)
+    await eventually(taken)
     ((kind, said),) = await probe.parked()
     assert kind == "poison"
     assert reason in said
@@ -202,7 +202,8 @@ async def test_an_event_that_breaks_its_handler_is_set_aside_and_others_of_its_b
     await kafka.flush()
 
     async def the_others_seen() -> bool:
-        return [await probe.seen(cycle) for cycle in cycles] == [[] if n == 4 else [1] for n in range(10)]
+        seen = [await probe.seen(cycle) for cycle in cycles]
+        return seen == [[] if n == 4 else [1] for n in range(10)] and bool(await probe.parked())
 
     await eventually(the_others_seen)
     ((kind, said),) = await probe.parked()

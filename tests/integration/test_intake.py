@@ -694,5 +694,5 @@ async def test_a_body_that_grows_too_large_while_it_is_sent_is_413(intake: Intak
 
 
 async def test_a_path_that_can_be_no_id_is_refused_before_the_database_sees_it(intake: Intake) -> None:
-    refused(await intake.admin("GET", "/cycles/%00"), 422, "invalid-request")
+    refused(await intake.admin("GET", "/cycles/%00"), 400, "control-character")
     refused(await intake.admin("GET", f"/applications/{'x' * 65}"), 422, "invalid-request")

@@ -384,7 +384,7 @@ async def test_a_reviewer_reads_the_application_and_its_own_points_and_nobody_el
     for who, role in ((other, "reviewer"), ("stranger", "reviewer"), ("admin", "program-admin"), ("board", "board")):
         assert (await scoring.call("GET", path, who=who, role=role)).status_code == 404
     assert (await scoring.call("GET", f"/v1/reviews/{opaque_id()}", who=me)).status_code == 404
-    assert (await scoring.call("GET", "/v1/reviews/%00", who=me)).status_code == 422
+    assert (await scoring.call("GET", "/v1/reviews/%00", who=me)).status_code == 400
 
 
 # Barriers
