@@ -78,12 +78,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Entry:
-    """One leaf: its place, its envelope (None where redacted) and the blocks that this export opens."""
+    """One leaf: its place, its envelope (None where redacted or unreadable) and the blocks that this export opens."""
 
     index: int
     hash: bytes
     envelope: Envelope | None
     openings: dict[str, str]
+    redacted: bool = False
 
     @cached_property
     def event(self) -> Event | None:
@@ -113,7 +114,7 @@ class Log:
                 ids[entry.envelope.id] += 1
         report.findings += [f"entry id {name} stands {count} times" for name, count in ids.items() if count > 1]
         report.findings += [f"openings.ndjson: there is no entry {index}" for index in sorted(openings)]
-        report.redacted = sum(entry.envelope is None for entry in entries)
+        report.redacted = sum(entry.redacted for entry in entries)
         return cls(entries)
 
     @property
@@ -159,7 +160,7 @@ def _read_entry(index: int, line: bytes, rows: list[dict[str, Any]], report: Rep
         if isinstance(value, dict) and set(value) == {"redacted"}:
             if rows:
                 report.findings.append(f"entry {index}: redacted, yet opened")
-            return Entry(index, bytes.fromhex(value["redacted"]), None, {})
+            return Entry(index, bytes.fromhex(value["redacted"]), None, {}, redacted=True)
         envelope = parse(line)
         entry = Entry(index, leaf_hash(line), envelope, {row["block"]: row["disclosure"] for row in rows})
         if "disclosures" in envelope.data:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import hypothesis
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -19,6 +20,10 @@ from services.chassis.clock import MachineClock, ProgramClock
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
+
+# How long an example takes says something about the machine and nothing about the rule.
+hypothesis.settings.register_profile("cec", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("cec")
 
 ROOT = Path(__file__).resolve().parents[1]
 

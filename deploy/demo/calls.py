@@ -75,7 +75,7 @@ class People:
         await self._client.aclose()
 
 
-async def until(what: str, check: Callable[[], Awaitable[object]], *, seconds: float = 60) -> Any:  # noqa: ANN401  (what `check` found)
+async def until(what: str, check: Callable[[], Awaitable[object]], *, seconds: float = 120) -> Any:  # noqa: ANN401  (what `check` found)
     """Ask `check` until it gives something; CallError naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):

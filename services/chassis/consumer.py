@@ -85,6 +85,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = asyncio.Event()
         self._offsets = Offsets(group)
         self._stands: dict[TopicPartition, int] = {}
+        self._building = asyncio.Lock()
         self._spent = False
         self.topics = tuple(topics)
         self.group = group
@@ -206,19 +207,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("retry waits", group=self.group, error=repr(error))
 
     async def keep_polling(self, seconds: float) -> None:
-        """Look after the client, until cancelled: commit what is owed, and make a client anew that is spent."""
-        while True:
+        """Look after the client, until stopped: commit what is owed, and make a client anew that is spent."""
+        while not self._stopping.is_set():
             await asyncio.sleep(seconds)
             try:
                 await self._offsets.commit(self.subscriber.consumer)
                 client = self.subscriber.consumer
                 self._spent |= isinstance(client, PollingConsumer) and client.spent
                 self._spent |= all(task.done() for task in self.subscriber.tasks)
-                if self._spent:
-                    log.error("consumer made anew", group=self.group)
-                    await self.subscriber.stop()
-                    await self.subscriber.start()
-                    self._spent = False
+                async with self._building:
+                    if self._spent and not self._stopping.is_set():
+                        log.error("consumer made anew", group=self.group)
+                        await self.subscriber.stop()
+                        await self.subscriber.start()
+                        self._spent = False
             except Exception as error:  # noqa: BLE001  (the next round tries again)
                 log.info("consumer waits", group=self.group, error=repr(error))
 
@@ -238,7 +240,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Let the batch under way end, or give it back if it is waiting; one that takes too long is rolled back."""
         self._stopping.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS), self._busy:
+            async with asyncio.timeout(DRAIN_SECONDS), self._building, self._busy:
                 pass
 
 

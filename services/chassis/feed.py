@@ -18,7 +18,7 @@ PAGE = 1_000
 
 
 class FeedError(RuntimeError):
-    """The ledger refused, in its problem's words."""
+    """The ledger refused, in its problem's words, or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +46,23 @@ class LedgerFeed:
         self._page = page
 
     async def pages(self, after: int = 0) -> AsyncIterator[Page]:
-        """The pages behind a cursor, until there are no more for the moment. FeedError, httpx.HTTPError."""
+        """The pages behind a cursor, until there are no more for the moment. FeedError where it cannot be read."""
         async with httpx.AsyncClient(base_url=self._origin, timeout=60, trust_env=False) as client:
-            while True:
-                answer = await client.get(
-                    "/ledger/v1/feed",
-                    params={"after": after, "limit": self._page},
-                    # A token each: reading a long feed takes longer than one is valid.
-                    headers={"Authorization": f"Bearer {self._token()}"},
-                )
-                if answer.is_error:
-                    raise FeedError(f"the ledger's feed: {_reason(answer)}")
-                records = answer.content.splitlines()
-                if not records:
-                    return
-                after = int(httpx.URL(answer.links["next"]["url"]).params["after"])
-                yield Page(records, after)
+            while (page := await self._page_behind(client, after)).records:
+                yield page
+                after = page.cursor
+
+    async def _page_behind(self, client: httpx.AsyncClient, after: int) -> Page:
+        # A token each: reading a long feed takes longer than one is valid.
+        who = {"Authorization": f"Bearer {self._token()}"}
+        try:
+            answer = await client.get("/ledger/v1/feed", params={"after": after, "limit": self._page}, headers=who)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise FeedError(f"the ledger at {self._origin} does not answer ({reason}): is `cec up` running?") from error
+        if answer.is_error:
+            raise FeedError(f"the ledger's feed: {_reason(answer)}")
+        return Page(answer.content.splitlines(), int(httpx.URL(answer.links["next"]["url"]).params["after"]))
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -10,10 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.chassis.failures import backoff
+from services.chassis.stepping import SteppingConsumer
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord, TopicPartition
@@ -39,7 +40,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         await self.client.close()
 
 
-class PollingConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+class PollingConsumer(SteppingConsumer):
     """A consumer whose poll does not raise what passes."""
 
     errors = 0

@@ -21,7 +21,10 @@ HOLDERS = """
 select l.pid from pg_locks l join pg_database d on d.oid = l.database
 where l.locktype = 'advisory' and l.granted and d.datname = current_database()
 """
-CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""
 
 
 async def numbered(tx: Tx, *keys: str) -> list[int]:
@@ -164,7 +167,8 @@ class DatabaseBehaviour:
             try:
                 await member.record(*keys)
             except Exception as error:
-                assert transient(error), error
+                if not transient(error):
+                    raise
                 return False
             return True
 

@@ -100,7 +100,7 @@ class Member:
             self.held.set()
             await self.gate.wait()
 
-    async def _count_rebalance(self, revoked: set[TopicPartition]) -> None:
+    async def _count_rebalance(self, revoked: object) -> None:
         self.rebalances += bool(revoked)
         await self._revoked(revoked)
 
@@ -173,7 +173,7 @@ class House:
         return {row["subject"]: row["order"] for row in rows}
 
     async def shows(self, wanted: dict[str, int], seconds: float = 30) -> None:
-        """Wait until the group has consumed all and as many events took effect; AssertionError unless once, in order."""
+        """Wait until the group consumed all and as many events took effect; AssertionError unless once and in order."""
         found: dict[str, list[int]] = {}
 
         async def complete() -> bool:

@@ -8,6 +8,8 @@ from deploy.embedded import Stack
 from tests.behaviour.broker import BrokerBehaviour
 from tests.behaviour.database import DatabaseBehaviour
 
+pytestmark = pytest.mark.long
+
 
 class TestEmbeddedKafka(BrokerBehaviour):
     @pytest.fixture

@@ -1,6 +1,7 @@
 """Run a command where a Docker engine answers, with images to test on: `python -m tests.containers COMMAND...`.
 
-The engine and the images' names are in the command's environment. What can't be had is an error of one line and fails.
+The engine and the images' names are in the command's environment, which tells the tests to use them. What can't be had
+is an error of one line and fails.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.containers.engine import EngineError, engine
-from tests.containers.images import choose
+from tests.containers.images import choose, setting
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,12 +24,13 @@ async def main(command: list[str]) -> int:
     """The command's exit code."""
     folder = ROOT / "var" / "engine"
     folder.mkdir(parents=True, exist_ok=True)
-    async with engine(folder, tell) as client:
-        images = await asyncio.to_thread(choose, client, folder, ROOT / "var" / "parts", tell)
+    async with engine(folder, tell) as (client, own):
+        images = await asyncio.to_thread(choose, client, folder, ROOT / "var" / "parts", tell, pull=not own)
         env = os.environ | {
+            "CEC_TEST_PARTS": "containers",
             "TESTCONTAINERS_RYUK_DISABLED": "true",
             "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
-            **{f"CEC_TEST_{part.upper()}_IMAGE": name for part, name in images.items()},
+            **{setting(part): name for part, name in images.items()},
         }
         running = await asyncio.create_subprocess_exec(*command, env=env)
         return await running.wait()

@@ -35,11 +35,11 @@ class EngineError(RuntimeError):
 
 
 @asynccontextmanager
-async def engine(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[docker.DockerClient]:
-    """A client of an engine that answers; one of our own is named in DOCKER_HOST, and stopped when the block ends."""
+async def engine(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[tuple[docker.DockerClient, bool]]:
+    """A client of an engine, and whether that is our own: named in DOCKER_HOST, and stopped when the block ends."""
     if client := _answering():
         tell("Containers: using the Docker engine that answers here")
-        yield client
+        yield client, False
         return
     need("dockerd", tell)
     try:
@@ -47,7 +47,7 @@ async def engine(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[doc
             os.environ["DOCKER_HOST"] = address
             client = docker.from_env(timeout=TIMEOUT)
             client.containers.prune()  # what a killed predecessor left
-            yield client
+            yield client, True
     except EmbeddedError as error:
         raise EngineError(f"no Docker engine answers, and {error}") from None
 

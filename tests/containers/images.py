@@ -6,16 +6,18 @@ and proves the fixture and the wiring, not the official image.
 """
 
 import asyncio
+import os
 import platform
 import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 import docker
-from docker.errors import BuildError, ImageNotFound
+from docker.errors import APIError, BuildError, ImageNotFound
 
 from deploy.embedded.jars import NAME, kafka_jars
 from tests.containers.engine import EngineError, last_line, need
@@ -28,11 +30,20 @@ STAND_INS = {"kafka": "cec-test/kafka", "postgres": "cec-test/postgres"}
 LEFT_OUT = ("./debootstrap", "./var/cache", "./var/lib/apt", "./usr/share/doc", "./usr/share/locale", "./usr/share/man")
 
 
-def choose(client: docker.DockerClient, folder: Path, parts: Path, tell: Callable[[str], None]) -> dict[str, str]:
+def setting(part: str) -> str:
+    """The environment variable that names a part's image."""
+    return f"CEC_TEST_{part.upper()}_IMAGE"
+
+
+def choose(
+    client: docker.DockerClient, folder: Path, parts: Path, tell: Callable[[str], None], *, pull: bool
+) -> dict[str, str]:
     """The images' names by part; says which they are. Jars are kept in `parts`, scratch files in `folder`."""
-    if all(_has(client, name) for name in OFFICIAL.values()):
-        tell(f"Containers: the official images {' and '.join(OFFICIAL.values())}")
-        return OFFICIAL
+    wanted = {part: os.environ.get(setting(part)) or name for part, name in OFFICIAL.items()}
+    names = " and ".join(wanted.values())
+    if all(_has(client, name, pull=pull) for name in wanted.values()):
+        tell(f"Containers: testing on the images {names}")
+        return wanted
     if not _has(client, BASE):
         _base(client, folder, tell)
     contents = {"kafka": _kafka(parts, tell), "postgres": _postgres()}
@@ -40,18 +51,22 @@ def choose(client: docker.DockerClient, folder: Path, parts: Path, tell: Callabl
         tell(f"Containers: building {STAND_INS[part]}")
         _build(client, part, files)
     tell(
-        f"Containers: NOT the official images {' and '.join(OFFICIAL.values())}, which the engine does not have, but "
-        f"{' and '.join(STAND_INS.values())}, made here from the jars and wheels of the embedded stack. "
-        "They prove the fixture and the wiring, not the official images."
+        f"Containers: testing on {' and '.join(STAND_INS.values())}, made here from the jars and wheels of the "
+        f"embedded stack, NOT on {names}, which cannot be had here: this proves the fixture and the wiring, "
+        "not those images"
     )
     return STAND_INS
 
 
-def _has(client: docker.DockerClient, name: str) -> bool:
+def _has(client: docker.DockerClient, name: str, *, pull: bool = False) -> bool:
     try:
         client.images.get(name)
     except ImageNotFound:
-        return False
+        if not pull:
+            return False
+        with suppress(APIError):
+            client.images.pull(name)
+        return _has(client, name)
     return True
 
 

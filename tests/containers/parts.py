@@ -17,7 +17,7 @@ from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 from deploy.embedded.kafka import CLUSTER, SETTINGS, STARTED
 from deploy.embedded.ports import free_ports
 from deploy.embedded.postgres import FLEETING
-from tests.containers.images import OFFICIAL
+from tests.containers.images import OFFICIAL, setting
 
 READY_WITHIN = 90
 
@@ -25,16 +25,20 @@ READY_WITHIN = 90
 @asynccontextmanager
 async def started() -> AsyncIterator[tuple[str, str]]:
     """Both, removed when the block ends: the broker's bootstrap address and the superuser's address of `postgres`."""
-    with ExitStack() as containers:
+    containers = ExitStack()
+    try:
         yield (
             await asyncio.to_thread(containers.enter_context, kafka()),
             await asyncio.to_thread(containers.enter_context, postgres()),
         )
+    finally:
+        # Beside the event loop, which sees its connections end.
+        await asyncio.to_thread(containers.close)
 
 
 def image(part: str) -> str:
     """The image that a part runs from."""
-    return os.environ.get(f"CEC_TEST_{part.upper()}_IMAGE") or OFFICIAL[part]
+    return os.environ.get(setting(part)) or OFFICIAL[part]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from deploy.demo.calls import People, Person, until
 from deploy.demo.receiver import Receiver
 from schemas.charter import Charter
 from schemas.envelope import parse
-from services.chassis.feed import LedgerFeed, Page
+from services.chassis.feed import FeedError, LedgerFeed, Page
 from services.chassis.replay import Report, replay
 from services.chassis.service import Service
 from services.origin import SERVICES, Origin
@@ -232,6 +232,16 @@ async def test_the_command_finds_what_runs_here_and_says_that_nothing_differs(or
     finally:
         await connection.close()
     await service_of(origin, "ledger").database.pool.execute(f'drop database "{report["database"]}"')
+
+
+async def test_a_feed_that_refuses_ends_the_replay_and_leaves_nothing(origin: Origin) -> None:
+    service = service_of(origin, "intake")
+    with pytest.raises(FeedError, match="403 This needs the role auditor or service"):
+        await replay(service, LedgerFeed(origin.url, lambda: origin.issuer.token("board", "b")))
+    with pytest.raises(FeedError, match=r"http://127.0.0.1:9 does not answer .*: is `cec up` running\?"):
+        await replay(service, LedgerFeed("http://127.0.0.1:9", lambda: "token"))
+    left = await service.database.pool.fetch("select datname from pg_database where datname like '%replay%'")
+    assert left == []
 
 
 def test_the_command_says_what_to_do_where_nothing_runs(tmp_path: Any) -> None:

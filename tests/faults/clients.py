@@ -47,7 +47,7 @@ class Receipt:
 
 
 class Clients:
-    """An administrator and some applicants of one cycle, each writing down what it is told."""
+    """An administrator, some applicants and an onlooker of one cycle, each writing down what it is told."""
 
     def __init__(self, origin: Origin, secret: str) -> None:
         """`secret` is what notices to a subscriber are signed with."""
@@ -119,7 +119,7 @@ class Clients:
 
     def begin(self, applicants: int = 4) -> None:
         """Have everyone submit again and again, and the deadline move on and on."""
-        work = [self._apply() for _ in range(applicants)] + [self._extend()]
+        work = [*(self._apply() for _ in range(applicants)), self._extend(), self._look()]
         self._tasks = [asyncio.create_task(one) for one in work]
 
     async def rest(self) -> None:
@@ -127,6 +127,12 @@ class Clients:
         self._over.set()
         tasks, self._tasks = self._tasks, []
         await asyncio.gather(*tasks)
+
+    def leave(self) -> None:
+        """Have everyone go away at once, whatever they wait for."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
 
     def token(self, role: str, subject: str = "") -> str:
         return self.origin.issuer.token(role, subject or role)
@@ -176,6 +182,11 @@ class Clients:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await self._over.wait()
+
+    async def _look(self) -> None:
+        while not self._over.is_set():
+            await self.insist(self.token("auditor"), "GET", f"/intake/v1/cycles/{self.cycle}")
+            await asyncio.sleep(0.1)
 
 
 async def settled(bootstrap: str, services: Sequence[Service], seconds: float = 20) -> None:

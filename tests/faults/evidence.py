@@ -16,7 +16,7 @@ from schemas.envelope import Envelope, Event, Header, leaf_of, parse
 from schemas.topics import EVENT_TOPICS
 from services.chassis.database import Tx
 from services.chassis.inbox import Handlers
-from services.chassis.service import Service
+from services.chassis.service import Runtime, Service
 from services.chassis.transparency import leaf_hash
 from services.chassis.web import CommandRoute
 from services.origin import Origin
@@ -31,7 +31,7 @@ create table projection.seen (place bigint generated always as identity, id text
 class Witness:
     """A service that writes down each event of intake as it takes effect."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._folder = TemporaryDirectory(prefix="cec-witness-")
         (Path(self._folder.name) / "0001_seen.sql").write_text(TABLE)
         handlers = Handlers()
@@ -39,7 +39,7 @@ class Witness:
             handlers.on(model)(_note)
         self.service = Service(
             name="witness",
-            runtime=origin.services[0].runtime,
+            runtime=runtime,
             router=APIRouter(route_class=CommandRoute),
             migrations=Path(self._folder.name),
             topics=(EVENT_TOPICS["intake"].name,),

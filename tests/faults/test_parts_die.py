@@ -7,11 +7,11 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +25,8 @@ from services.origin import Origin
 from tests.faults.clients import Clients, eventually, settled
 from tests.faults.evidence import Witness, assert_all_is_well
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 OFTEN = Pace(pauses=(0.0, 0.5, 0.5, 0.5), slow=1.0)
 DISK = 256 * 2**20
@@ -32,16 +34,16 @@ MARGIN = 2**20
 
 
 @asynccontextmanager
-async def world(folder: Path, pace: Pace | None = OFTEN) -> AsyncIterator[World]:
+async def world(folder: Path, pace: Pace | None = OFTEN, disk: Path | None = None) -> AsyncIterator[World]:
     """All services on parts of their own, with clients at work, a witness that consumes, and a webhook's receiver."""
     overrides = {"var": folder, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.5}
     overrides["webhooks_allow_loopback"] = True
     secret = new_secret()
     told: list[str] = []
     async with (
-        Stack(folder, parts=ROOT / "var" / "parts", durable=False, pace=pace, progress=told.append) as stack,
+        Stack(disk or folder, parts=ROOT / "var" / "parts", durable=False, pace=pace, progress=told.append) as stack,
         Origin(overrides, kafka_bootstrap=stack.kafka_bootstrap, postgres_dsn=stack.postgres_dsn) as origin,
-        Witness(origin) as witness,
+        Witness(origin.services[0].runtime) as witness,
         Clients(origin, secret) as clients,
         Receiver(folder / "notices.jsonl", secret) as receiver,
     ):
@@ -80,6 +82,15 @@ class World:
             return sum(line.startswith(f"{part.name} ready") for line in self._told) == starts
 
         await eventually(f"{part.name} to be ready again", is_ready, 25)
+
+    async def failed(self, part: Kafka | Postgres, starts: int, meanwhile: Callable[[], None]) -> None:
+        """Wait until so many attempts to start a part again have failed."""
+
+        async def has() -> bool:
+            meanwhile()
+            return sum(line.startswith(f"{part.name} ended while starting") for line in self._told) >= starts
+
+        await eventually(f"{part.name} to fail", has)
 
     async def afterwards(self) -> None:
         """Everything goes on, and the evidence is complete."""
@@ -131,16 +142,22 @@ async def test_both_away_for_ten_seconds_and_back(folder: Path) -> None:
         await it.afterwards()
 
 
+async def test_everything_stops_within_seconds_while_both_are_away(folder: Path) -> None:
+    async with world(folder, pace=None) as it:
+        it.clients.leave()
+        await asyncio.gather(*(part.stop() for part in it.stack.parts))
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+
+
 async def test_a_full_disk_that_is_freed_again_loses_and_doubles_nothing(folder: Path) -> None:
     with small_disk(folder / "disk") as disk:
-        async with world(disk) as it:
+        async with world(folder, disk=disk) as it:
             with filled(disk) as top_up:
                 # It may live on and refuse each write; killed, it can't recover before there is room.
                 psutil.Process(it.postgres.pid).kill()
-                for _ in range(10):
-                    await asyncio.sleep(0.5)
-                    top_up()
-                assert not it.kafka.alive
+                for part in (it.kafka, it.postgres):
+                    await it.failed(part, 2, top_up)
                 assert it.clients.answers[503] > 10
             await it.back(it.postgres, 2)
             await it.back(it.kafka, 2)
@@ -165,7 +182,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def filled(disk: Path) -> Iterator[Any]:
+def filled(disk: Path) -> Iterator[Callable[[], None]]:
     """Fill the disk to its last byte, again at each call; empty it afterwards."""
     ballast = disk / "ballast"
 

@@ -519,7 +519,8 @@ async def test_an_early_score_waits_for_the_version_that_was_reviewed(board: Boa
 
     async def others_proposed() -> bool:
         answer = await board.get(f"/v1/cycles/{story.cycle}")
-        return answer.status_code == 200 and answer.json()["proposed"] == 3
+        proposed = answer.status_code == 200 and answer.json()["proposed"] == 3
+        return proposed and bool(await board.parked(story))
 
     await eventually(others_proposed)
     ((kind, reason),) = await board.parked(story)

@@ -44,6 +44,11 @@ asyncio.run(own())
 """
 
 
+def children() -> set[psutil.Process]:
+    """What this process has started: keepers, each of which ends with its part. Other tests share a stack of their own."""
+    return set(psutil.Process().children())
+
+
 @pytest.fixture
 def var() -> Iterator[Path]:
     # Not pytest's own folder: another run by root closes that one, while we are in it, to the user PostgreSQL runs as.
@@ -201,21 +206,23 @@ async def test_a_port_that_was_taken_meanwhile_is_replaced(var: Path) -> None:
 
 
 async def test_a_start_that_is_given_up_leaves_nothing(var: Path) -> None:
+    before = children()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await pair(var).start()
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == before
     async with postgres_alone(var) as stack:
         assert await run(stack, "SELECT 1") == 1
 
 
 async def test_a_part_that_cannot_start_is_one_line_and_ends_the_other(var: Path) -> None:
+    before = children()
     async with postgres_alone(var):
         pass
     (var / "postgres" / "data" / "PG_VERSION").write_text("15\n")
     with pytest.raises(EmbeddedError, match=r"^PostgreSQL ended while starting: .*FATAL.*\(see .*log\)$"):
         await pair(var).start()
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == before
 
 
 async def test_a_part_that_is_killed_is_started_again_in_its_place_and_that_is_told(var: Path) -> None:
@@ -270,13 +277,14 @@ async def test_a_part_that_is_not_kept_up_stays_down(var: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.7])
 async def test_a_stop_in_the_middle_of_a_restart_leaves_nothing(var: Path, seconds: float) -> None:
+    before = children()
     told: list[str] = []
     async with pair(var, Pace(), told.append) as stack:
         for part in stack.parts:
             kill(part.pid)
         await until(lambda: sum("starting it again" in line for line in told) == 2)
         await asyncio.sleep(seconds)
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == before
     assert not any(part.alive for part in stack.parts)
 
 

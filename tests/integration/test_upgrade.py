@@ -20,6 +20,8 @@ from services.chassis.settings import Settings
 from tests.given import eventually, publish
 from tests.releases import Person, TakenV1, TakenV2, release, with_remarks
 
+pytestmark = pytest.mark.long
+
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
 
