@@ -114,6 +114,7 @@ class Origin:
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=5,
+                timeout_keep_alive=75,  # longer than clients keep a connection: none finds it just closed
             )
         )
         self._tasks: list[asyncio.Task[None]] = []

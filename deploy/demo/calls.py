@@ -11,6 +11,8 @@ import httpx
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
 
+TRIES = 3
+
 
 class CallError(RuntimeError):
     """A refused call, in the words of its problem details."""
@@ -48,7 +50,14 @@ class Person:
         headers: dict[str, str] | None = None,
         **how: Any,  # noqa: ANN401  (what httpx takes)
     ) -> httpx.Response:
-        answer = await self._client.request(method, path, headers={**self._headers, **(headers or {})}, **how)
+        for attempt in range(1, TRIES + 1):
+            try:
+                answer = await self._client.request(method, path, headers={**self._headers, **(headers or {})}, **how)
+                break
+            except httpx.TransportError:
+                # A connection kept open may close just as it is used; an Idempotency-Key makes asking again harmless.
+                if attempt == TRIES:
+                    raise
         if answer.is_error:
             problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
             raise CallError(f"{method} {path}: {answer.status_code} {problem.get('detail', answer.text[:200])}")

@@ -45,7 +45,7 @@ asyncio.run(own())
 
 
 def children() -> set[psutil.Process]:
-    """What this process has started: keepers, each of which ends with its part. Other tests share a stack of their own."""
+    """What this process has started: keepers, each of which ends with its part. Other tests share a stack."""
     return set(psutil.Process().children())
 
 

@@ -10,13 +10,13 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from services.chassis.outbound import Outbound, OutboundResponse
+from services.chassis.outbound import Outbound, OutboundFailed, OutboundResponse
 from services.chassis.webhooks import new_key, new_secret, public_key, signed_headers
 
 SECRET = new_secret()
@@ -157,7 +157,8 @@ async def test_a_signed_body_that_is_no_object_or_too_long_is_refused() -> None:
         for body in (b"not json", b"[]", b"\xff", b""):
             answer = await there.post(body, signed_headers([SECRET], "n1", int(time.time()), body))
             assert answer.status == 400
-        assert (await there.post(b" " * 1_000_001, {})).status == 413
+        with suppress(OutboundFailed):  # who goes on sending may find the connection closed before the answer is read
+            assert (await there.post(b" " * 1_000_001, {})).status == 413
 
 
 async def test_the_senders_public_key_verifies_too() -> None:
