@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra embedded --universal --p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test check format generate lock clean
+.PHONY: help demo up test test-long check format generate lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +24,10 @@ up: $(VENV)/.runtime ## the same program for real use: empty, data kept in var/,
 	@$(BIN)/cec up
 
 test: check ## everything that must hold: `make check`, then all tests (ARGS="-k name" for some)
-	$(BIN)/pytest --session-timeout=780 $(ARGS)
+	$(BIN)/pytest --session-timeout=1500 $(ARGS)
+
+test-long: $(VENV)/.dev ## what takes longer: the behaviour suite, rolling upgrades, parts that die under load
+	$(BIN)/pytest -m long --session-timeout=2300 $(ARGS)
 
 check: $(VENV)/.dev ## the quick part: lint, format, types, import rules, generated files
 	$(BIN)/ruff check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import httpx
@@ -50,18 +51,18 @@ class Person:
         headers: dict[str, str] | None = None,
         **how: Any,  # noqa: ANN401  (what httpx takes)
     ) -> httpx.Response:
-        for attempt in range(1, TRIES + 1):
-            try:
-                answer = await self._client.request(method, path, headers={**self._headers, **(headers or {})}, **how)
-                break
-            except httpx.TransportError:
-                # A connection kept open may close just as it is used; an Idempotency-Key makes asking again harmless.
-                if attempt == TRIES:
-                    raise
+        answer = await self._ask(method, path, headers={**self._headers, **(headers or {})}, **how)
         if answer.is_error:
             problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
             raise CallError(f"{method} {path}: {answer.status_code} {problem.get('detail', answer.text[:200])}")
         return answer
+
+    async def _ask(self, method: str, path: str, **how: Any) -> httpx.Response:  # noqa: ANN401  (what httpx takes)
+        for _ in range(TRIES - 1):
+            # A connection kept open may close just as it is used; an Idempotency-Key makes asking again harmless.
+            with suppress(httpx.TransportError):
+                return await self._client.request(method, path, **how)
+        return await self._client.request(method, path, **how)
 
 
 class People:
