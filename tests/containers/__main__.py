@@ -9,6 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+from docker.errors import DockerException
+
+from deploy.embedded import EmbeddedError
 from tests.containers.engine import EngineError, engine
 from tests.containers.images import choose, setting
 
@@ -39,5 +42,5 @@ async def main(command: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main(sys.argv[1:])))
-    except EngineError as error:
+    except (EngineError, EmbeddedError, DockerException) as error:
         sys.exit(f"Containers: {error}")

@@ -42,14 +42,11 @@ async def engine(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[tup
         yield client, False
         return
     need("dockerd", tell)
-    try:
-        async with _own(folder, tell) as address:
-            os.environ["DOCKER_HOST"] = address
-            client = docker.from_env(timeout=TIMEOUT)
-            client.containers.prune()  # what a killed predecessor left
-            yield client, True
-    except EmbeddedError as error:
-        raise EngineError(f"no Docker engine answers, and {error}") from None
+    async with _own(folder, tell) as address:
+        os.environ["DOCKER_HOST"] = address
+        client = docker.from_env(timeout=TIMEOUT)
+        client.containers.prune()  # what a killed predecessor left
+        yield client, True
 
 
 def _answering() -> docker.DockerClient | None:
@@ -101,13 +98,7 @@ async def _own(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
         command += ["--data-root", str(process.folder / "data"), "--exec-root", f"{run}/exec"]
         command += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--ip=127.0.0.1"]
         try:
-            await process.launch(
-                lambda _: command,
-                ports=0,
-                ready=lambda: "API listen on" in process.output(),
-                within=READY_WITHIN,
-                passing=(),
-            )
+            await _launch(process, command)
             tell(f"Containers: started a Docker engine of our own (process {process.pid}), data in {folder}")
             yield address
         finally:
@@ -115,6 +106,16 @@ async def _own(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
             process.release()
             if not had_bridge and _bridge().exists():
                 subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)  # noqa: ASYNC221, S607  (at once; where the machine keeps it)
+
+
+async def _launch(process: Process, command: list[str]) -> None:
+    def listens() -> bool:
+        return "API listen on" in process.output()
+
+    try:
+        await process.launch(lambda _: command, ports=0, ready=listens, within=READY_WITHIN, passing=())
+    except EmbeddedError as error:
+        raise EngineError(f"no Docker engine answers, and {error}") from None
 
 
 def _bridge() -> Path:

@@ -20,6 +20,8 @@ from deploy.embedded.postgres import FLEETING
 from tests.containers.images import OFFICIAL, setting
 
 READY_WITHIN = 90
+LOGS = "/tmp/kraft-combined-logs"  # noqa: S108  (the container's own)
+PATIENT = {"timeout": 300}
 
 
 @asynccontextmanager
@@ -46,7 +48,7 @@ def kafka() -> Iterator[str]:
     """A broker; its bootstrap address."""
     with TemporaryDirectory() as folder:
         (port,) = free_ports(Path(folder, "port"), 1)
-    container = DockerContainer(image("kafka")).with_bind_ports(9092, port)
+    container = DockerContainer(image("kafka"), docker_client_kw=PATIENT).with_bind_ports(9092, port)
     # What clients are told must be known before the start, so the port is chosen here. The broker itself uses another.
     address = f"{container.get_docker_client().host()}:{port}"
     settings = _embedded_settings() | {
@@ -57,9 +59,9 @@ def kafka() -> Iterator[str]:
         "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{address},INTERNAL://localhost:9094",
         "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
-        "KAFKA_LOG_DIRS": "/tmp/kraft-combined-logs",  # noqa: S108  (the container's own)
+        "KAFKA_LOG_DIRS": LOGS,
     }
-    container.with_envs(**settings)
+    container.with_envs(**settings).with_tmpfs_mount(LOGS)
     with container.waiting_for(LogMessageWaitStrategy(STARTED).with_startup_timeout(READY_WITHIN)):
         yield address
 
@@ -68,7 +70,9 @@ def kafka() -> Iterator[str]:
 def postgres() -> Iterator[str]:
     """A server; the superuser's address of the database `postgres`."""
     options = " ".join(f"-c {name}={value}" for name, value in {"max_connections": "200", **FLEETING}.items())
-    container = PostgresContainer(image("postgres"), username="postgres", password="test", dbname="postgres")
+    container = PostgresContainer(
+        image("postgres"), username="postgres", password="test", dbname="postgres", docker_client_kw=PATIENT
+    )
     with container.with_command(f"postgres {options}"):
         yield container.get_connection_url(driver=None)
 
