@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra embedded --universal --p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-long check format generate lock clean
+.PHONY: help demo up test test-long test-containers check format generate lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,8 +26,12 @@ up: $(VENV)/.runtime ## the same program for real use: empty, data kept in var/,
 test: check ## everything that must hold: `make check`, then all tests (ARGS="-k name" for some)
 	$(BIN)/pytest --session-timeout=1500 $(ARGS)
 
-test-long: $(VENV)/.dev ## what takes longer: the behaviour suite, rolling upgrades, parts that die under load
-	$(BIN)/pytest -m long --session-timeout=2300 $(ARGS)
+test-long: test-containers ## what takes longer: containers, the behaviour suite, rolling upgrades, parts that die
+	$(BIN)/pytest -m long --session-timeout=1500 $(ARGS)
+
+test-containers: $(VENV)/.dev ## the integration tests on Kafka and PostgreSQL in Docker (brought up where it is missing)
+	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=750 \
+		tests/behaviour/test_containers.py tests/integration $(ARGS)
 
 check: $(VENV)/.dev ## the quick part: lint, format, types, import rules, generated files
 	$(BIN)/ruff check
@@ -49,7 +53,7 @@ lock: $(VENV)/.dev ## compile requirements/ from pyproject.toml (UPGRADE=1: to t
 	$(COMPILE) --group dev --constraint requirements/runtime.lock --output-file requirements/dev.lock
 
 clean: ## remove what was made, except the data of `make up` in var/
-	rm -rf $(VENV) build dist var/demo var/parts var/bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist var/demo var/parts var/bench var/engine .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find schemas services deploy tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when its lock or the project table changes; a second run finds the stamp.

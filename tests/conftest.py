@@ -26,6 +26,15 @@ hypothesis.settings.register_profile("cec", deadline=None, suppress_health_check
 hypothesis.settings.load_profile("cec")
 
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = os.environ.get("CEC_TEST_PARTS", "embedded")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, where other parts than usual are chosen, the tests that stand on none: they would show nothing new."""
+    if PARTS != "embedded":
+        idle = [item for item in items if "stack" not in getattr(item, "fixturenames", ())]
+        items[:] = [item for item in items if item not in idle]
+        config.hook.pytest_deselected(items=idle)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +61,7 @@ async def containers() -> AsyncIterator[Stack]:
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Stack:
     """The parts that CEC_TEST_PARTS names: `embedded` (the default) or `containers`."""
-    chosen: Stack = request.getfixturevalue(os.environ.get("CEC_TEST_PARTS", "embedded"))
+    chosen: Stack = request.getfixturevalue(PARTS)
     return chosen
 
 
