@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra embedded --universal --p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-long test-containers check format generate lock clean
+.PHONY: help demo up test test-long test-containers bench check format generate lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test-long: test-containers ## what takes longer: containers, the behaviour suite
 test-containers: $(VENV)/.dev ## the integration tests on Kafka and PostgreSQL in Docker (brought up where it is missing)
 	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=750 \
 		tests/behaviour/test_containers.py tests/integration $(ARGS)
+
+bench: $(VENV)/.dev ## what the chassis costs beside bare code (IDS="relay" ROUNDS=3 for less): table, var/bench/results.json
+	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT))
 
 check: $(VENV)/.dev ## the quick part: lint, format, types, import rules, generated files
 	$(BIN)/ruff check

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks import ledger_append, relay
+from benchmarks import commit_to_effect, ledger_append, relay
 from benchmarks.harness import Result, ground, keep, table
 from schemas.topics import TOPICS
 from services.chassis import logs, topics
 
-BENCHES = {"relay": relay.run, "ledger-append": ledger_append.run}
+BENCHES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
+    "relay": relay.run,
+    "ledger-append": ledger_append.run,
+    "commit-to-effect": commit_to_effect.run,
+}
 
 
 async def measure(names: list[str], count: int, rounds: int) -> list[Result]:
-    """Run the named comparisons one after the other on one stack."""
+    """Run the named comparisons one after the other, each on parts of its own."""
     results = []
-    async with ground() as place:
-        await topics.apply(place.bootstrap, TOPICS)
-        for name in names:
+    for name in names:
+        async with ground() as place:
+            await topics.apply(place.bootstrap, TOPICS)
             print(f"{name}: {rounds} rounds of {count:,} …", flush=True)  # noqa: T201
-            results.append(await BENCHES[name](place, count=count, rounds=rounds))
+            results += await BENCHES[name](place, count=count, rounds=rounds)
     return results
 
 

@@ -18,7 +18,7 @@ from services.ledger.settings import LedgerSettings
 TOPIC = EVENT_TOPICS["intake"].name
 
 
-async def run(ground: Ground, *, count: int, rounds: int) -> Result:
+async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
     """Compare `count` events of about 700 bytes with one sealed block each."""
 
     async def ours() -> float:
@@ -40,7 +40,7 @@ async def run(ground: Ground, *, count: int, rounds: int) -> Result:
         columns = "key bytea, value bytea"
         return await bare_copy(ground, [TOPIC], events(count), count, columns=columns, row=lambda r: (r.key, r.value))
 
-    return await compare("ledger-append", "events/s", ours, bare, rounds=rounds)
+    return [await compare("ledger-append", "events/s", ours, bare, rounds=rounds)]
 
 
 def events(count: int) -> Iterator[Record]:
