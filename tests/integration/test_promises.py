@@ -1,0 +1,170 @@
+"""What everything rests on, a promise a test: break any of them in the chassis, and the test of its name fails.
+
+Three more promises have their tests elsewhere: that poison holds up its key and nothing else in `test_dead_letters.py`,
+and that a command parks nothing in `test_scoring.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from deploy.embedded import Stack
+from schemas.cycles import CycleDeadlineExtended
+from schemas.topics import Topic
+from services.chassis import topics
+from services.chassis.clock import ProgramClock
+from services.chassis.ids import opaque_id
+from services.chassis.service import Runtime
+from services.chassis.settings import Settings
+from tests.behaviour.house import TOPIC, House, Member
+from tests.given import eventually, written
+
+FAIL_THE_FIRST_COMMIT = """
+create sequence tries;
+create function fail_once() returns trigger language plpgsql as $$
+    begin
+        -- A sequence keeps its number when the transaction is rolled back.
+        if nextval('tries') = 1 then
+            raise exception 'could not serialize access' using errcode = '40001';
+        end if;
+        return null;
+    end
+$$;
+create constraint trigger fail_once after insert on projection.seen deferrable initially deferred
+    for each row execute function fail_once();
+"""
+
+
+@pytest.fixture
+async def house(runtime: Callable[[type[Settings]], Runtime], tmp_path: Path) -> AsyncIterator[House]:
+    made = await House(runtime, tmp_path).open()
+    yield made
+    for member in list(made.members):
+        await made.leave(member)
+
+
+def event(member: Member, subject: str, reason: str = "flood") -> CycleDeadlineExtended:
+    return CycleDeadlineExtended(cycle=subject, deadline=member.service.clock.now(), reason=reason)
+
+
+async def test_nothing_is_published_before_its_transaction_is_committed(house: House) -> None:
+    member, key = await house.join(), opaque_id()
+    async with member.database.transaction() as tx:
+        tx.record(event(member, key))
+        await tx.flush()
+        member.service.relay.wake()
+        await asyncio.sleep(0.5)  # two polls of the relay's, which find nothing
+        assert key not in await house.effects()
+    await house.shows({key: 1})
+
+
+async def test_a_row_that_is_committed_behind_later_ones_is_sent_all_the_same(house: House) -> None:
+    member, late, early = await house.join(), opaque_id(), [opaque_id() for _ in range(3)]
+    async with member.database.transaction() as tx:
+        tx.record(event(member, late))
+        await tx.flush()  # it has the first number of the queue, and nobody sees it
+        await member.record(*early)
+        await house.shows(dict.fromkeys(early, 1))
+    await house.shows({late: 1})
+
+
+async def test_what_the_broker_refuses_stays_in_the_outbox_until_it_takes_it(house: House, stack: Stack) -> None:
+    member, key = await house.join(), opaque_id()
+    await house.settled()
+    narrow = Topic(f"narrow.{opaque_id()}", 1, {"max.message.bytes": "200"})
+    await topics.apply(stack.kafka_bootstrap, [narrow])
+    async with member.database.transaction() as tx:
+        for _ in range(3):
+            tx.record(event(member, key))
+        await tx.flush()
+        await tx.db.execute("update chassis.outbox set topic = $1", narrow.name)
+    await asyncio.sleep(1)
+    assert await member.database.pool.fetchval("select count(*) from chassis.outbox") == 3
+    await widen(stack, narrow.name)
+    await eventually(lambda: emptied(member), 20)
+    records = await everything(stack, narrow.name)
+    assert [record.key for record in records] == [key.encode()] * 3
+    assert [b'"sequence":%d,' % (n + 1) in record.value for n, record in enumerate(records)] == [True] * 3
+
+
+async def test_offsets_are_not_committed_before_the_effect_is(house: House) -> None:
+    member, key = await house.join(), opaque_id()
+    await house.settled()
+    member.gate.clear()
+    await member.record(key)
+    await member.held.wait()
+    await asyncio.sleep(0.5)  # a commit that comes too early has come by now
+    assert not await house.consumed()
+    member.gate.set()
+    await house.shows({key: 1})
+
+
+async def test_a_mark_moves_with_its_effect_or_not_at_all(house: House) -> None:
+    member, key = await house.join(), opaque_id()
+    async with house.connection() as db:
+        await db.execute(FAIL_THE_FIRST_COMMIT)
+    await member.record(key)
+    await house.shows({key: 1})
+    assert member.attempted.count((key, 1)) == 2
+
+
+async def test_a_later_event_does_not_overtake_a_parked_one(
+    house: House, kafka: AIOKafkaProducer, clock: ProgramClock
+) -> None:
+    member, key = await house.join(), opaque_id()
+
+    async def send(*sequences: int) -> None:
+        for sequence in sequences:
+            body = CycleDeadlineExtended(cycle=key, deadline=clock.now(), reason="flood")
+            await kafka.send_and_wait(TOPIC, written(body, sequence).record, key=key.encode())
+
+    await send(1, 3)
+    await eventually(lambda: parked(member, 1))
+    await send(4, 5)
+    await eventually(lambda: parked(member, 3))
+    assert (await house.effects())[key] == [1]
+    await send(2)
+    await house.shows({key: 5})
+    assert [sequence for subject, sequence in member.attempted if subject == key] == [1, 2, 3, 4, 5]
+
+
+async def parked(member: Member, count: int) -> bool:
+    return bool(await member.database.pool.fetchval("select count(*) = $1 from chassis.parked", count))
+
+
+async def emptied(member: Member) -> bool:
+    return bool(await member.database.pool.fetchval("select not exists (select from chassis.outbox)"))
+
+
+async def widen(stack: Stack, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap)
+    await admin.start()
+    try:
+        change = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "1000000"})
+        await admin.alter_configs([change])
+    finally:
+        await admin.close()
+
+
+async def everything(stack: Stack, topic: str) -> list[Any]:
+    """The records of a topic's only partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, 0)
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        found: list[Any] = []
+        while len(found) < end:
+            found += (await consumer.getmany(timeout_ms=200)).get(place, [])
+        return found
+    finally:
+        await consumer.stop()
