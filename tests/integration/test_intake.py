@@ -26,7 +26,7 @@ from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
 from services.chassis.web import Frontier
 from services.intake.app import service
-from services.intake.domain import parsed
+from services.intake.cycles.domain import parsed
 from services.intake.settings import IntakeSettings
 from tests.applicants import SHIPPED, complete_draft
 from tests.given import eventually

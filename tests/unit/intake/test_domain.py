@@ -18,8 +18,13 @@ from schemas.cycles import Account, CycleClosed, CycleDeadlineExtended, CycleOpe
 from schemas.envelope import Event
 from schemas.exact import SetDigest
 from services.chassis.refusal import RefusedError
-from services.intake import domain, drafts
-from services.intake.domain import Application, Cycle, Government, Members, Role
+from services.intake.applications import domain as applications
+from services.intake.applications import drafts
+from services.intake.applications.domain import Application
+from services.intake.cycles import domain as cycles
+from services.intake.cycles.domain import Cycle
+from services.intake.governments import domain as governments
+from services.intake.governments.domain import Government, Members, Role
 from tests.applicants import SHIPPED, SMALL, complete_draft
 
 OPENS = datetime(2011, 5, 2, 14, tzinfo=UTC)
@@ -35,20 +40,20 @@ SPRINGFIELD = Government(
     population_source="2010 Census",
     website="https://springfield.example",
 )
-CHARTER = domain.parsed(SHIPPED)
+CHARTER = cycles.parsed(SHIPPED)
 DRAFT = drafts.read(complete_draft(CHARTER, "city"), CHARTER, "city")
 
 
 def opened(charter: str = SHIPPED, label: str = "2011-2013") -> CycleOpened:
-    return domain.open_cycle(label, charter, DEADLINE, seed=SEED, now=OPENS, taken=False, demonstration=False)
+    return cycles.open_cycle(label, charter, DEADLINE, seed=SEED, now=OPENS, taken=False, demonstration=False)
 
 
 def cycle_of(charter: str = SHIPPED) -> Cycle:
-    return domain.evolve_cycle(None, opened(charter), "event-1")
+    return cycles.evolve_cycle(None, opened(charter), "event-1")
 
 
 def submitted(before: Application | None = None, now: datetime = OPENS) -> ApplicationSubmitted:
-    return domain.submit(cycle_of(), SPRINGFIELD, "a1", before, DRAFT, attested=True, now=now)
+    return applications.submit(cycle_of(), SPRINGFIELD, "a1", before, DRAFT, attested=True, now=now)
 
 
 def refusal(error: pytest.ExceptionInfo[RefusedError]) -> tuple[int, list[tuple[str, str]]]:
@@ -68,7 +73,7 @@ class Intake:
     ids: Iterator[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        self.cycle = domain.evolve_cycle(None, self.record(opened()), self.name())
+        self.cycle = cycles.evolve_cycle(None, self.record(opened()), self.name())
 
     def name(self) -> str:
         return f"event-{next(self.ids)}"
@@ -79,25 +84,25 @@ class Intake:
 
     def submit(self, name: str) -> None:
         before = self.applications.get(name)
-        event = domain.submit(self.cycle, SPRINGFIELD, name, before, DRAFT, attested=True, now=self.now)
-        self.applications[name] = domain.evolve_application(before, self.record(event), self.name())
+        event = applications.submit(self.cycle, SPRINGFIELD, name, before, DRAFT, attested=True, now=self.now)
+        self.applications[name] = applications.evolve_application(before, self.record(event), self.name())
 
     def withdraw(self, name: str) -> None:
         before = self.applications.get(name)
-        event = domain.withdraw(self.cycle, name, before, "", now=self.now)
-        self.applications[name] = domain.evolve_application(before, self.record(event), self.name())
+        event = applications.withdraw(self.cycle, name, before, "", now=self.now)
+        self.applications[name] = applications.evolve_application(before, self.record(event), self.name())
 
     def extend(self, hours: int) -> None:
-        event = domain.extend_deadline(self.cycle, DEADLINE + timedelta(hours=hours), "flood", now=self.now)
-        self.cycle = domain.evolve_cycle(self.cycle, self.record(event), self.name())
+        event = cycles.extend_deadline(self.cycle, DEADLINE + timedelta(hours=hours), "flood", now=self.now)
+        self.cycle = cycles.evolve_cycle(self.cycle, self.record(event), self.name())
 
     def wait(self, hours: int) -> None:
         self.now += timedelta(hours=hours)
 
     def close(self, by: str) -> None:
         standing = [application.submitted for application in self.applications.values() if not application.withdrawn]
-        event = domain.close_cycle(self.cycle, standing, SEED, "hand" if by == "hand" else "schedule")
-        self.cycle = domain.evolve_cycle(self.cycle, self.record(event), self.name())
+        event = cycles.close_cycle(self.cycle, standing, SEED, "hand" if by == "hand" else "schedule")
+        self.cycle = cycles.evolve_cycle(self.cycle, self.record(event), self.name())
 
 
 NAMES = st.sampled_from(["a1", "a2", "a3"])
@@ -159,14 +164,14 @@ def test_the_events_alone_rebuild_cycle_and_applications(commands: list[tuple[st
         except RefusedError:
             continue
     cycle: Cycle | None = None
-    applications: dict[str, Application] = {}
+    found: dict[str, Application] = {}
     for number, (_, event) in enumerate(intake.log):
         if isinstance(event, ApplicationSubmitted | ApplicationWithdrawn):
-            before = applications.get(event.application)
-            applications[event.application] = domain.evolve_application(before, event, f"event-{number}")
+            before = found.get(event.application)
+            found[event.application] = applications.evolve_application(before, event, f"event-{number}")
         else:
-            cycle = domain.evolve_cycle(cycle, event, f"event-{number}")
-    assert (cycle, applications) == (intake.cycle, intake.applications)
+            cycle = cycles.evolve_cycle(cycle, event, f"event-{number}")
+    assert (cycle, found) == (intake.cycle, intake.applications)
 
 
 # --- cycles ------------------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ def test_a_cycle_opens_with_its_whole_charter_and_commits_to_its_seed() -> None:
 
 
 def test_the_close_reveals_the_seed_that_was_committed_to() -> None:
-    event = domain.close_cycle(cycle_of(), [], SEED, "hand")
+    event = cycles.close_cycle(cycle_of(), [], SEED, "hand")
     assert sha256(bytes.fromhex(event.assignment_seed)).hexdigest() == opened().assignment_commitment
 
 
@@ -205,30 +210,30 @@ def test_a_label_that_is_no_path_or_means_another_log_is_refused(label: str) -> 
 
 def test_a_deadline_must_lie_in_the_future_of_program_time() -> None:
     with pytest.raises(RefusedError) as error:
-        domain.open_cycle("c", SHIPPED, OPENS, seed=SEED, now=OPENS, taken=False, demonstration=False)
+        cycles.open_cycle("c", SHIPPED, OPENS, seed=SEED, now=OPENS, taken=False, demonstration=False)
     assert refusal(error) == (422, [("deadline-not-future", "/deadline")])
 
 
 @pytest.mark.parametrize("later", [timedelta(), timedelta(days=-1)])
 def test_a_deadline_only_moves_to_a_later_instant(later: timedelta) -> None:
     with pytest.raises(RefusedError) as error:
-        domain.extend_deadline(cycle_of(), DEADLINE + later, "flood", now=OPENS)
+        cycles.extend_deadline(cycle_of(), DEADLINE + later, "flood", now=OPENS)
     assert error.value.rule == "deadline-not-later"
 
 
 def test_a_passed_deadline_cannot_be_extended_even_before_the_schedule_closes_the_cycle() -> None:
     with pytest.raises(RefusedError) as error:
-        domain.extend_deadline(cycle_of(), DEADLINE + timedelta(days=1), "flood", now=DEADLINE)
+        cycles.extend_deadline(cycle_of(), DEADLINE + timedelta(days=1), "flood", now=DEADLINE)
     assert error.value.rule == "deadline-passed"
 
 
 def test_a_closed_cycle_takes_nothing_even_before_its_deadline() -> None:
     closed = replace(cycle_of(), closed=True)
     with pytest.raises(RefusedError, match="closed by hand before its deadline, 2011-07-31T14:00:00") as error:
-        domain.must_be_open(closed, OPENS)
+        cycles.must_be_open(closed, OPENS)
     assert error.value.rule == "deadline-passed"
     with pytest.raises(RefusedError, match="closed already"):
-        domain.close_cycle(closed, [], SEED, "hand")
+        cycles.close_cycle(closed, [], SEED, "hand")
 
 
 # --- people ------------------------------------------------------------------------------------------------------
@@ -242,20 +247,20 @@ def test_a_government_never_loses_its_last_lead(changes: list[tuple[str, Role | 
     for person, role in [*changes, ("founder", None)]:
         try:
             if role is None:
-                members = domain.evolve_members(members, domain.leave(members, "g1", person))
+                members = governments.evolve_members(members, governments.leave(members, "g1", person))
             else:
-                members = domain.evolve_members(members, domain.join(members, "g1", person, role, ACCOUNT))
+                members = governments.evolve_members(members, governments.join(members, "g1", person, role, ACCOUNT))
         except RefusedError:
             continue
         assert "lead" in members.values()
 
 
 def test_a_person_joins_once_and_their_account_is_sealed() -> None:
-    event = domain.join({}, "g1", "p1", "editor", ACCOUNT)
+    event = governments.join({}, "g1", "p1", "editor", ACCOUNT)
     assert isinstance(event, MemberJoined)
     assert event.blocks() == {"private": ACCOUNT.model_dump()}
     with pytest.raises(RefusedError) as error:
-        domain.join({"p1": "editor"}, "g1", "p1", "lead", ACCOUNT)
+        governments.join({"p1": "editor"}, "g1", "p1", "lead", ACCOUNT)
     assert error.value.rule == "member-already"
 
 
@@ -271,18 +276,18 @@ def test_a_submission_holds_who_applies_with_its_tier_and_a_block_for_every_crit
 
 
 def test_criteria_of_other_kinds_and_charters_without_tiers_leave_empty_values_not_gaps() -> None:
-    charter = domain.parsed(SMALL)
+    charter = cycles.parsed(SMALL)
     province = replace(SPRINGFIELD, kind="provincia")
     draft = drafts.read(complete_draft(charter, "provincia"), charter, "provincia")
-    event = domain.submit(cycle_of(SMALL), province, "a1", None, draft, attested=True, now=OPENS)
+    event = applications.submit(cycle_of(SMALL), province, "a1", None, draft, attested=True, now=OPENS)
     assert event.identity is not None
     assert event.identity.tier == ""
     assert Answer.model_validate(event.blocks()["answers/mostrador"]) == Answer()
 
 
 def test_an_amendment_is_the_next_version() -> None:
-    first = domain.evolve_application(None, submitted(), "s1")
-    second = domain.evolve_application(first, submitted(first), "s2")
+    first = applications.evolve_application(None, submitted(), "s1")
+    second = applications.evolve_application(first, submitted(first), "s2")
     assert (first.version, first.submitted) == (1, "s1")
     assert (second.version, second.submitted) == (2, "s2")
 
@@ -296,7 +301,7 @@ def test_the_last_millisecond_is_in_time_and_the_deadline_itself_is_late() -> No
 
 def test_a_draft_with_gaps_and_no_attestation_is_refused_with_all_of_it_at_once() -> None:
     with pytest.raises(RefusedError) as error:
-        domain.submit(cycle_of(), SPRINGFIELD, "a1", None, drafts.Draft(), attested=False, now=OPENS)
+        applications.submit(cycle_of(), SPRINGFIELD, "a1", None, drafts.Draft(), attested=False, now=OPENS)
     status, violations = refusal(error)
     assert status == 422
     rules = [rule for rule, _ in violations]
@@ -315,35 +320,35 @@ def test_a_draft_with_gaps_and_no_attestation_is_refused_with_all_of_it_at_once(
 )
 def test_a_kind_that_the_charter_does_not_name_cannot_apply(government: Government, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
-        domain.must_be_eligible(cycle_of(), government)
+        applications.must_be_eligible(cycle_of(), government)
 
 
 def test_a_population_outside_all_tiers_cannot_apply() -> None:
     limited = SHIPPED.replace("min = 300001", "min = 300001\nmax = 400000")
-    domain.must_be_eligible(cycle_of(limited), replace(SPRINGFIELD, population=400_000))
+    applications.must_be_eligible(cycle_of(limited), replace(SPRINGFIELD, population=400_000))
     with pytest.raises(RefusedError, match="no tier"):
-        domain.must_be_eligible(cycle_of(limited), replace(SPRINGFIELD, population=400_001))
+        applications.must_be_eligible(cycle_of(limited), replace(SPRINGFIELD, population=400_001))
 
 
 def test_what_was_withdrawn_stays_withdrawn_and_what_was_never_submitted_cannot_be() -> None:
-    first = domain.evolve_application(None, submitted(), "s1")
-    gone = domain.evolve_application(first, domain.withdraw(cycle_of(), "a1", first, "", now=OPENS), "w1")
+    first = applications.evolve_application(None, submitted(), "s1")
+    gone = applications.evolve_application(first, applications.withdraw(cycle_of(), "a1", first, "", now=OPENS), "w1")
     assert gone.submitted == "s1"
     for command in (
         lambda: submitted(gone),
-        lambda: domain.must_be_editable(cycle_of(), gone, OPENS),
-        lambda: domain.withdraw(cycle_of(), "a1", gone, "", now=OPENS),
+        lambda: applications.must_be_editable(cycle_of(), gone, OPENS),
+        lambda: applications.withdraw(cycle_of(), "a1", gone, "", now=OPENS),
     ):
         with pytest.raises(RefusedError) as error:
             command()
         assert error.value.rule == "withdrawn"
     with pytest.raises(RefusedError) as error:
-        domain.withdraw(cycle_of(), "a1", None, "", now=OPENS)
+        applications.withdraw(cycle_of(), "a1", None, "", now=OPENS)
     assert error.value.rule == "not-submitted"
 
 
 def test_after_the_deadline_a_withdrawal_goes_by_the_board() -> None:
-    first = domain.evolve_application(None, submitted(), "s1")
+    first = applications.evolve_application(None, submitted(), "s1")
     with pytest.raises(RefusedError, match="request to the board") as error:
-        domain.withdraw(cycle_of(), "a1", first, "", now=DEADLINE)
+        applications.withdraw(cycle_of(), "a1", first, "", now=DEADLINE)
     assert refusal(error) == (409, [("deadline-passed", "")])

@@ -14,9 +14,9 @@ from schemas.charter import Charter
 from schemas.envelope import RECORD_LIMIT, Header, write
 from services.chassis.ids import event_id
 from services.chassis.refusal import RefusedError
-from services.intake import drafts
-from services.intake.domain import parsed
-from services.intake.drafts import SIZE_LIMIT, Draft, merged, read
+from services.intake.applications import drafts
+from services.intake.applications.drafts import SIZE_LIMIT, Draft, merged, read
+from services.intake.cycles.domain import parsed
 from tests.applicants import SHIPPED, SMALL, complete_draft
 
 CHARTER = parsed(SHIPPED)

@@ -19,6 +19,7 @@ from schemas.canonical import canonical
 from schemas.charter import Area, Charter
 from schemas.exact import SAFE_INTEGER, Quantity
 from services.chassis.refusal import RefusedError, Violation, pointer
+from services.intake.text import Line, Prose
 
 SIZE_LIMIT = 540_000
 """Bytes of a draft's canonical JSON: as base64 they fit a record of at most 900,000, whatever the charter asks."""
@@ -28,9 +29,6 @@ PROFILE = frozenset({"website", "population"})
 
 _DEPTH = 8
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
-
-Line = Annotated[str, Field(max_length=300, pattern=r"^\P{Cc}*$")]
-Prose = Annotated[str, Field(max_length=20_000)]
 
 
 class Form(BaseModel):

@@ -1,0 +1,1 @@
+"""What a government says of itself: a draft, its submission, amendment and withdrawal."""

@@ -1,0 +1,1 @@
+"""When applications are taken: a cycle under its frozen charter, from its opening to its close."""

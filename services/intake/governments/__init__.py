@@ -1,0 +1,1 @@
+"""Who applies: governments and the people who act for them."""
