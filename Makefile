@@ -12,10 +12,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra embedded --universal --p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-long test-containers bench check format generate lock clean
+.PHONY: help demo up test test-long test-containers faults bench check format generate lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.runtime ## play the 2011-2013 cycle on real Kafka and PostgreSQL (ONCE=1: stop at the end)
 	@$(BIN)/cec demo $(if $(filter-out 0,$(ONCE)),--once)
@@ -30,8 +30,11 @@ test-long: test-containers ## what takes longer: containers, the behaviour suite
 	$(BIN)/pytest -m long --session-timeout=1500 $(ARGS)
 
 test-containers: $(VENV)/.dev ## the integration tests on Kafka and PostgreSQL in Docker (brought up where it is missing)
-	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=750 \
+	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=1200 \
 		tests/behaviour/test_containers.py tests/integration $(ARGS)
+
+faults: $(VENV)/.dev ## services killed between any two steps, RUNS=20 times with different seeds (FIRST=1: from which on)
+	$(BIN)/python -m tests.faults $(or $(RUNS),1) $(FIRST)
 
 bench: $(VENV)/.dev ## what the chassis costs beside bare code (IDS="relay" ROUNDS=3 for less): table, var/bench/results.json
 	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT))

@@ -1,9 +1,10 @@
 """A Docker engine for as long as it is needed: the one that answers, else one of our own.
 
-Ours is the distribution's `docker.io`, started by hand with its data under `var/engine` and stopped by its process id.
-It touches nothing of the machine's network but the bridge `docker0`, which goes with it: no iptables rule, no
-forwarding, and published ports listen on 127.0.0.1 alone. It ends with the process that started it. What stays are the
-installed packages and, for the next time, the images in `var/engine`.
+The first is looked for as testcontainers does: DOCKER_HOST, the current Docker context, the usual socket. Ours is the
+distribution's `docker.io`, started by hand with its data under `var/engine` and stopped by its process id. It touches
+nothing of the machine's network but the bridge `docker0`, which goes with it: no iptables rule, no forwarding, and
+published ports listen on 127.0.0.1 alone. It ends with the process that started it. What stays are the installed
+packages and, for the next time, the images in `var/engine`.
 """
 
 import os
@@ -17,6 +18,8 @@ from tempfile import TemporaryDirectory
 
 import docker
 from docker.errors import DockerException
+from requests import RequestException
+from testcontainers.core.docker_client import DockerClient
 
 from deploy.embedded.process import EmbeddedError, Process
 
@@ -24,9 +27,11 @@ PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
 """By the program that they bring."""
 BRIDGE = "docker0"
 READY_WITHIN = 60.0
+ANSWERS_WITHIN = 20
 TIMEOUT = 300
 GRACE = 30.0
 SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
+UPDATE = ("apt-get", "update", "--quiet")
 INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
 
 
@@ -37,26 +42,24 @@ class EngineError(RuntimeError):
 @asynccontextmanager
 async def engine(folder: Path, tell: Callable[[str], None]) -> AsyncIterator[tuple[docker.DockerClient, bool]]:
     """A client of an engine, and whether that is our own: named in DOCKER_HOST, and stopped when the block ends."""
-    if client := _answering():
+    try:
+        client = DockerClient(timeout=ANSWERS_WITHIN).client
+        client.ping()
+    except (DockerException, RequestException) as error:
+        silence = error
+    else:
+        client.api.timeout = TIMEOUT
         tell("Containers: using the Docker engine that answers here")
         yield client, False
         return
+    if os.geteuid() != 0:
+        raise EngineError(f"no Docker engine answers, and only root can start one: start it yourself ({silence})")
     need("dockerd", tell)
     async with _own(folder, tell) as address:
         os.environ["DOCKER_HOST"] = address
         client = docker.from_env(timeout=TIMEOUT)
         client.containers.prune()  # what a killed predecessor left
         yield client, True
-
-
-def _answering() -> docker.DockerClient | None:
-    """A client of the engine that DOCKER_HOST names, or of the machine's usual one, if it answers."""
-    try:
-        client = docker.from_env(timeout=TIMEOUT)
-        client.ping()
-    except DockerException:
-        return None
-    return client
 
 
 def need(program: str, tell: Callable[[str], None]) -> None:
@@ -67,15 +70,21 @@ def need(program: str, tell: Callable[[str], None]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise EngineError(
-            f"{program} is missing and only root can install it, with apt: start a Docker engine, or install {program}"
+            f"{program} is missing and only root can install it, with apt: install it, "
+            "or use a Docker engine that has the images"
         )
     tell(f"Containers: installing {PACKAGES[program]} with apt")
-    # In a single-user run level the package starts no service of its own.
+    apt(*UPDATE)
+    apt(*INSTALL, PACKAGES[program])
+
+
+def apt(*command: str) -> None:
+    """Run one of apt's commands."""
+    # In a single-user run level a package starts no service of its own.
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (("apt-get", "update", "--quiet"), (*INSTALL, PACKAGES[program])):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise EngineError(f"`{' '.join(command)}` failed: {last_line(done.stderr)}")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineError(f"`{' '.join(command)}` failed: {last_line(done.stderr)}")
 
 
 def last_line(output: str) -> str:

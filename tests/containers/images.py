@@ -1,13 +1,14 @@
-"""Images to test on: the official ones where the engine has them, else stand-ins made here, without a registry.
+"""Images to test on: the named ones, else the official ones where they can be had, else stand-ins made here.
 
-A stand-in is a bare Debian (or what the machine runs) by `debootstrap`, from the mirror that the machine's apt uses,
-plus the very jars, Java and PostgreSQL of the embedded stack. It takes the environment that the official image takes
-and proves the fixture and the wiring, not the official image.
+A stand-in needs no registry, and its build fetches nothing: a bare Debian (or what the machine runs) by `debootstrap`,
+from the mirror that the machine's apt uses, plus the very jars, Java and PostgreSQL of the embedded stack. It takes the
+environment that the official image takes and proves the fixture and the wiring, not the official image.
 """
 
 import asyncio
 import os
 import platform
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
@@ -18,9 +19,10 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import docker
 from docker.errors import APIError, BuildError, ImageNotFound
+from requests import RequestException
 
 from deploy.embedded.jars import NAME, kafka_jars
-from tests.containers.engine import EngineError, last_line, need
+from tests.containers.engine import UPDATE, EngineError, apt, last_line, need
 
 HERE = Path(__file__).parent
 BASE = "cec-test/base"
@@ -38,36 +40,47 @@ def setting(part: str) -> str:
 def choose(
     client: docker.DockerClient, folder: Path, parts: Path, tell: Callable[[str], None], *, pull: bool
 ) -> dict[str, str]:
-    """The images' names by part; says which they are. Jars are kept in `parts`, scratch files in `folder`."""
-    wanted = {part: os.environ.get(setting(part)) or name for part, name in OFFICIAL.items()}
-    names = " and ".join(wanted.values())
-    if all(_has(client, name, pull=pull) for name in wanted.values()):
-        tell(f"Containers: testing on the images {names}")
-        return wanted
-    if not _has(client, BASE):
-        _base(client, folder, tell)
-    contents = {"kafka": _kafka(parts, tell), "postgres": _postgres()}
-    for part, files in contents.items():
-        tell(f"Containers: building {STAND_INS[part]}")
-        _build(client, part, files)
-    tell(
-        f"Containers: testing on {' and '.join(STAND_INS.values())}, made here from the jars and wheels of the "
-        f"embedded stack, NOT on {names}, which cannot be had here: this proves the fixture and the wiring, "
-        "not those images"
-    )
-    return STAND_INS
+    """The images' names by part; says which they are. Jars are kept in `parts`, scratch files in `folder`.
+
+    `pull` says whether the official ones may be pulled. Named ones always may, and nothing stands in for them.
+    """
+    chosen: dict[str, str] = {}
+    for part, official in OFFICIAL.items():
+        named = os.environ.get(setting(part))
+        name = named or official
+        lack = _lack(client, name, pull=pull or bool(named))
+        if not lack:
+            tell(f"Containers: {part} is the image {name}")
+        elif named:
+            raise EngineError(f"{setting(part)} names {name}, which the engine can't have: {lack}")
+        else:
+            name = STAND_INS[part]
+            tell(f"Containers: making {name}")
+            if _lack(client, BASE):
+                _base(client, folder, tell)
+            _build(client, part, _kafka(parts, tell) if part == "kafka" else _postgres())
+            tell(
+                f"Containers: {part} is a STAND-IN, built here from what the embedded stack runs, because the engine "
+                f"has no {official} ({lack}): this proves the fixture and the wiring only, not the official image"
+            )
+        chosen[part] = name
+    return chosen
 
 
-def _has(client: docker.DockerClient, name: str, *, pull: bool = False) -> bool:
-    try:
+def _lack(client: docker.DockerClient, name: str, *, pull: bool = False) -> str:
+    """Why the engine doesn't have an image; nothing if it does."""
+    with suppress(ImageNotFound):
         client.images.get(name)
-    except ImageNotFound:
-        if not pull:
-            return False
-        with suppress(APIError):
-            client.images.pull(name)
-        return _has(client, name)
-    return True
+        return ""
+    if not pull:
+        return "it is our own and pulls none"
+    try:
+        client.images.pull(name)
+    except APIError as error:
+        return last_line(error.explanation or str(error))
+    except RequestException as error:
+        return last_line(str(error))
+    return ""
 
 
 def _base(client: docker.DockerClient, folder: Path, tell: Callable[[str], None]) -> None:
@@ -78,7 +91,7 @@ def _base(client: docker.DockerClient, folder: Path, tell: Callable[[str], None]
     tell(f"Containers: making a base image of {release} with debootstrap")
     with TemporaryDirectory(prefix="base-", dir=folder) as root:
         command = ["debootstrap", "--foreign", "--variant=minbase", release, root, mirror]
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        made = subprocess.run(command, env=_proxies() | os.environ, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             raise EngineError(f"debootstrap failed: {last_line(made.stderr or made.stdout)}")
         leave_out = [f"--exclude={path}" for path in LEFT_OUT]
@@ -91,12 +104,32 @@ def _base(client: docker.DockerClient, folder: Path, tell: Callable[[str], None]
 
 def _mirror(release: str) -> str:
     """Where the machine's apt has the release from."""
+    sources = _sources(release)
+    if not sources:  # a system that was made small keeps no lists
+        apt(*UPDATE)
+        sources = _sources(release)
+    for source in sources:
+        if source.startswith(("http:", "https:", "file:")):
+            return source
+    raise EngineError(f"apt names no source of {release} that debootstrap can read: use an engine that has the images")
+
+
+def _sources(release: str) -> list[str]:
+    """Where apt has the release's packages from, in whatever form its sources are written."""
     wanted = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main"]
+    found = []
     for field in ("Codename", "Suite"):
         said = subprocess.run([*wanted, f"{field}: {release}"], capture_output=True, text=True, check=False)
-        if said.stdout.strip():
-            return said.stdout.split()[0]
-    raise EngineError(f"apt names no source of {release}: run `apt-get update`, or start an engine that has the images")
+        found += said.stdout.split()
+    return found
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies that apt is told to use, as the environment that debootstrap reads."""
+    asked = ["apt-config", "shell", "http_proxy", "Acquire::http::Proxy", "https_proxy", "Acquire::https::Proxy"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    proxies = dict(word.split("=", 1) for word in shlex.split(said.stdout))
+    return {name: proxy for name, proxy in proxies.items() if proxy != "DIRECT"}
 
 
 def _kafka(parts: Path, tell: Callable[[str], None]) -> Mapping[str, Path]:

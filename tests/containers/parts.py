@@ -22,6 +22,9 @@ from tests.containers.images import OFFICIAL, setting
 READY_WITHIN = 90
 LOGS = "/tmp/kraft-combined-logs"  # noqa: S108  (the container's own)
 PATIENT = {"timeout": 300}
+RUN = "CEC_TEST_RUN"
+LABEL = "cec-test-run"
+"""Of our containers, with the value of RUN: whoever set it can find those that a killed run left."""
 
 
 @asynccontextmanager
@@ -61,7 +64,7 @@ def kafka() -> Iterator[str]:
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
         "KAFKA_LOG_DIRS": LOGS,
     }
-    container.with_envs(**settings).with_tmpfs_mount(LOGS)
+    container.with_envs(**settings).with_tmpfs_mount(LOGS).with_kwargs(labels=_labels())
     with container.waiting_for(LogMessageWaitStrategy(STARTED).with_startup_timeout(READY_WITHIN)):
         yield address
 
@@ -73,8 +76,12 @@ def postgres() -> Iterator[str]:
     container = PostgresContainer(
         image("postgres"), username="postgres", password="test", dbname="postgres", docker_client_kw=PATIENT
     )
-    with container.with_command(f"postgres {options}"):
+    with container.with_command(f"postgres {options}").with_kwargs(labels=_labels()):
         yield container.get_connection_url(driver=None)
+
+
+def _labels() -> dict[str, str]:
+    return {LABEL: os.environ.get(RUN, "")}
 
 
 def _embedded_settings() -> dict[str, str]:
