@@ -1,4 +1,7 @@
-"""`python -m benchmarks [ID …] [--count N] [--rounds N]`: measure, print the table, write var/bench/results.json."""
+"""`python -m benchmarks [ID …] [--count N] [--rounds N]`: measure, print the table, write var/bench/results.json.
+
+With `--growth`, one round for 1,000, 10,000, … up to `count` records each: is the cost per record flat?
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks import commit_to_effect, ledger_append, relay
+from benchmarks import commit_to_effect, intake, ledger_append, relay, score_projection
 from benchmarks.harness import Result, ground, keep, table
 from schemas.topics import TOPICS
 from services.chassis import logs, topics
+from services.chassis.garbage import settle
 
 BENCHES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "relay": relay.run,
     "ledger-append": ledger_append.run,
+    "score-projection": score_projection.run,
+    "score-projection-tutorial": score_projection.run_tutorial,
     "commit-to-effect": commit_to_effect.run,
+    "save-section": intake.run_save_section,
+    "submit": intake.run_submit,
 }
 
 
@@ -25,9 +33,24 @@ async def measure(names: list[str], count: int, rounds: int) -> list[Result]:
     for name in names:
         async with ground() as place:
             await topics.apply(place.bootstrap, TOPICS)
+            settle()
             print(f"{name}: {rounds} rounds of {count:,} …", flush=True)  # noqa: T201
             results += await BENCHES[name](place, count=count, rounds=rounds)
     return results
+
+
+async def grown(names: list[str], most: int) -> str:
+    """What a record costs, in µs, in runs of ever more records on databases that are new in each run."""
+    lines = [f"{'':28}{'records':>12}{'ours, µs':>12}{'bare, µs':>12}"]
+    count = 1_000
+    while count <= most:
+        lines += [
+            f"{found.id:28}{count:12,}{1e6 / found.ours:12,.1f}{1e6 / found.baseline:12,.1f}"
+            for found in await measure(names, count, 1)
+            if found.unit.endswith("/s")
+        ]
+        count *= 10
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -36,11 +59,15 @@ def main() -> None:
     parser.add_argument("ids", nargs="*", default=[], metavar="ID", help=f"of {', '.join(BENCHES)}; all without any")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--growth", action="store_true", help="the cost per record for 1,000, 10,000, … up to --count")
     given = parser.parse_args()
     unknown = set(given.ids) - set(BENCHES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     logs.configure("error")
+    if given.growth:
+        print(uvloop.run(grown(given.ids or list(BENCHES), given.count)))  # noqa: T201
+        return
     results = uvloop.run(measure(given.ids or list(BENCHES), given.count, given.rounds))
     keep(results)
     print(table(results))  # noqa: T201

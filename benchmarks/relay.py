@@ -27,7 +27,7 @@ async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
     await service.database.open()
     now = MachineClock().now()
 
-    async def fill() -> list[tuple[bytes, bytes]]:
+    async def fill() -> tuple[str, list[tuple[bytes, bytes]]]:
         for start in range(0, count, 5_000):
             async with service.database.transaction() as tx:
                 for _ in range(min(5_000, count - start)):
@@ -36,7 +36,7 @@ async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
         topic = await ground.topic()
         await service.database.pool.execute("update chassis.outbox set topic = $1", topic)
         await service.database.pool.execute("vacuum analyze chassis.outbox")
-        return [(row["key"].encode(), row["record"]) for row in rows]
+        return topic, [(row["key"].encode(), row["record"]) for row in rows]
 
     async def ours() -> float:
         await fill()
@@ -51,9 +51,8 @@ async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
         return count / seconds
 
     async def bare() -> float:
-        rows = await fill()
+        topic, rows = await fill()
         await service.database.pool.execute("truncate chassis.outbox")
-        topic = await ground.topic()
         started = time.perf_counter()
         kafka = await ground.bare_producer()
         for start in range(0, count, BARE_BATCH):

@@ -6,11 +6,9 @@ refused before it is hashed. `rfc8785` is the reference in the tests: exact ever
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
-
-from schemas.exact import SAFE_INTEGER
 
 
 class NotCanonicalError(ValueError):
@@ -19,33 +17,38 @@ class NotCanonicalError(ValueError):
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401  (any JSON value)
     """The JCS bytes of a JSON value; NotCanonicalError names what it refuses."""
+    groups = _groups(value)
     try:
-        _guard(value)
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        raw = orjson.dumps(value, option=_AS_JCS)
     except (orjson.JSONEncodeError, TypeError) as error:
         raise NotCanonicalError(str(error)) from error
+    # Only where a byte beyond ASCII was written can one have been of a key.
+    if not raw.isascii():
+        for group in groups:
+            if type(group) is dict and not "".join(group).isascii():
+                raise NotCanonicalError(f"keys must be ASCII text: {', '.join(group)[:200]!r}")
+    return raw
 
 
-def _guard(value: Any) -> None:  # noqa: ANN401  (any JSON value)
-    """Refuse what orjson would write otherwise than JCS. A loop, not a recursion: this is on the ledger's hot path."""
-    waiting = [[value]]
-    while waiting:
-        group = waiting.pop()
-        for item in group:
+_AS_JCS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+"""Integers outside ±(2**53 - 1) are refused, too."""
+
+
+def _groups(value: Any) -> list[Any]:  # noqa: ANN401  (any JSON value)
+    """Every object and list in `value`; NotCanonicalError for a float, or what orjson would write and JSON has not.
+
+    A loop over a growing list, not a recursion: this is on the path of every event.
+    """
+    groups: list[Any] = [[value]]
+    for group in groups:
+        for item in group.values() if type(group) is dict else group:
             kind = type(item)
-            if kind is str or kind is bool or item is None:
+            if kind is str or kind is int:
                 continue
-            if kind is int:
-                if not -SAFE_INTEGER <= item <= SAFE_INTEGER:
-                    raise NotCanonicalError(f"integer {item} is outside ±(2**53 - 1)")
-            elif kind is dict:
-                # `join` raises TypeError for a key that is not text.
-                if not "".join(item).isascii():
-                    raise NotCanonicalError(f"keys must be ASCII text: {', '.join(item)[:200]!r}")
-                waiting.append(item.values())
-            elif kind is list:
-                waiting.append(item)
-            else:
+            if kind is dict or kind is list:
+                groups.append(item)
+            elif kind is not bool and item is not None:
                 raise NotCanonicalError(
                     f"{item!r} ({kind.__name__}) is not allowed: use text, integers, ratios or decimals"
                 )
+    return groups

@@ -8,14 +8,16 @@ A field marked `Sealed[...]` leaves its event as a *block*: the leaf that the le
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
 
 from schemas.canonical import canonical
 from schemas.exact import SAFE_INTEGER
@@ -26,6 +28,8 @@ LEAF_LIMIT = 60_000
 RECORD_LIMIT = 900_000
 """Bytes; below Kafka's default `max.message.bytes` of 1 MiB with its overhead."""
 SALT_BYTES = 16
+
+_URL = bytes.maketrans(b"+/", b"-_")
 
 T = TypeVar("T")
 
@@ -72,6 +76,12 @@ class Event(BaseModel):
         if cls.TYPE:
             EVENTS[cls.TYPE] = cls
 
+    @classmethod
+    @cache
+    def is_exact(cls) -> bool:
+        """Whether its fields have room for text, integers, booleans and null alone: what they hold has no float."""
+        return _is_exact(cls.model_json_schema(mode="serialization"))
+
     @property
     def subject(self) -> str:
         """The aggregate's id: the record's key, and what `sequence` counts along."""
@@ -83,6 +93,7 @@ class Event(BaseModel):
         return "/" + cls.TYPE.split(".", 1)[0]
 
     @classmethod
+    @cache
     def block_fields(cls) -> dict[str, Block]:
         """The sealed fields by name."""
         return {
@@ -91,26 +102,53 @@ class Event(BaseModel):
 
     def public(self) -> dict[str, Any]:
         """The public data as JSON values, without the ids that the envelope carries."""
-        return self.model_dump(mode="json", exclude={self.ABOUT, "cycle", *self.block_fields()})
+        return self._apart()[0]
 
     def blocks(self) -> dict[str, Any]:
         """Every sealed block's value; ValueError if the writer left one out ("empty" is a value, None is not)."""
+        return self.complete()[1]
+
+    def opened_blocks(self) -> dict[str, Any]:
+        """The values of those blocks that are here."""
+        return self._apart()[1]
+
+    def complete(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`public` and `blocks` at once."""
         for name in self.block_fields():
             if getattr(self, name) is None:
                 message = f"{self.TYPE}: sealed block {name!r} is missing"
                 raise ValueError(message)
-        return self.opened_blocks()
+        return self._apart()
 
-    def opened_blocks(self) -> dict[str, Any]:
-        """The values of those blocks that are here."""
+    def _apart(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        # What was never validated, and is not what its field says, is refused here, and not by whoever reads it.
+        data = self.model_dump(mode="json", warnings="error")
+        data.pop(self.ABOUT, None)
+        data.pop("cycle", None)
         found: dict[str, Any] = {}
         for name, mark in self.block_fields().items():
-            value = self.model_dump(mode="json", include={name})[name]
+            value = data.pop(name)
             if value is not None and isinstance(mark, BlockPerKey):
                 found.update({f"{name}/{key}": item for key, item in value.items()})
             elif value is not None:
                 found[name] = value
-        return found
+        return data, found
+
+
+def _is_exact(schema: Any) -> bool:  # noqa: ANN401  (JSON)
+    """Whether a JSON Schema allows no number but integers, and says of everything what it is."""
+    if not isinstance(schema, dict):
+        return False
+    inner = [
+        *schema.get("$defs", {}).values(),
+        *schema.get("properties", {}).values(),
+        *schema.get("anyOf", []),
+        *(schema[name] for name in ("items", "additionalProperties") if name in schema),
+    ]
+    kind = schema.get("type")
+    needs = {"array": "items", "object": "properties" if "properties" in schema else "additionalProperties"}
+    known = kind in {"string", "integer", "boolean", "null"} or needs.get(str(kind)) in schema
+    return (known or "$ref" in schema or "anyOf" in schema) and all(map(_is_exact, inner))
 
 
 EVENTS: dict[str, type[Event]] = {}
@@ -140,7 +178,8 @@ class Envelope(Header):
     specversion: Annotated[str, Field(pattern=r"^1\.0$")]
     dataschema: str
     salt: str
-    data: dict[str, Any]
+    # As it was read, not copied: what is in it, JSON made.
+    data: InstanceOf[dict[str, Any]]
 
     @property
     def key(self) -> tuple[str, str]:
@@ -148,10 +187,9 @@ class Envelope(Header):
         return self.source, self.subject
 
 
-class Written(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Written:
     """A sealed event: its header, the bytes that the ledger hashes, and the bytes that Kafka carries."""
-
-    model_config = ConfigDict(frozen=True)
 
     header: Header
     leaf: bytes
@@ -165,16 +203,24 @@ class Written(BaseModel):
 
 def b64url(raw: bytes) -> str:
     """Base64url without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return binascii.b2a_base64(raw, newline=False).translate(_URL).rstrip(b"=").decode("ascii")
 
 
 def unb64url(text: str) -> bytes:
     """The inverse of `b64url`; ValueError for anything that `b64url` does not write."""
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if b64url(raw) != text:
+    over = len(text) % 4
+    # What the last character says beyond the last byte must be zero: no bytes have two spellings.
+    if over and text[-1] not in _LAST[over]:
         message = "not canonical base64url"
         raise ValueError(message)
-    return raw
+    return binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + _PADDING[over], strict_mode=True)
+
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PADDING = (b"", b"", b"==", b"=")
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+"""Which characters can end a text whose length is this many above a multiple of four."""
 
 
 def disclosure(salt: bytes, block: str, value: Any) -> str:  # noqa: ANN401  (any JSON value)
@@ -190,7 +236,8 @@ def digest(opening: str) -> str:
 def opened(opening: str, block: str, expected: str) -> Any:  # noqa: ANN401  (any JSON value)
     """The value behind `opening`, once its digest and its block's name are checked; UnreadableError otherwise."""
     try:
-        if digest(opening) != expected:
+        hashed = binascii.b2a_base64(sha256(opening.encode("ascii")).digest(), newline=False)
+        if hashed.translate(_TO_URL, b"=") != expected.encode():
             message = f"block {block!r}: the opening does not match its digest"
             raise UnreadableError(message)
         _salt, name, value = orjson.loads(unb64url(opening))
@@ -210,30 +257,77 @@ def write(event: Event, header: Header, entropy: Callable[[int], bytes]) -> Writ
 
     Raises ValueError when a block is missing, or when leaf (60,000) or record (900,000 bytes) is too large.
     """
-    openings = {name: disclosure(entropy(SALT_BYTES), name, value) for name, value in event.blocks().items()}
-    data = event.public()
-    data["sealed"] = {name: digest(opening) for name, opening in openings.items()}
-    body = {
-        **header.model_dump(mode="json", exclude_none=True),
+    public, blocks = event.complete()
+    form = _known_canonical if event.is_exact() else canonical
+    openings = {name: b64url(form([b64url(entropy(SALT_BYTES)), name, value])) for name, value in blocks.items()}
+    data = {**public, "sealed": {name: digest(opening) for name, opening in openings.items()}}
+    head = {
+        **_attributes(header),
         "specversion": "1.0",
         "datacontenttype": "application/json",
         "dataschema": f"/schemas/{header.type}.json",
         "salt": b64url(entropy(SALT_BYTES)),
-        "data": data,
     }
-    leaf = canonical(body)
-    record = canonical({**body, "data": {**data, "disclosures": openings}})
+    leaf = _with_data(head, form(data))
+    # What is added are ASCII texts under names that were canonical a line ago: nothing to look through once more.
+    record = _with_data(head, orjson.dumps({**data, "disclosures": openings}, option=orjson.OPT_SORT_KEYS))
     for what, size, limit in (("leaf", len(leaf), LEAF_LIMIT), ("record", len(record), RECORD_LIMIT)):
         if size > limit:
             message = f"{header.type}: the {what} has {size:,} bytes, {limit:,} are allowed"
             raise ValueError(message)
-    return Written(header=header, leaf=leaf, record=record)
+    return Written(header, leaf, record)
+
+
+def _known_canonical(value: Any) -> bytes:  # noqa: ANN401  (any JSON value)
+    """`canonical` of what is known to be exact, without a look at each item for a float."""
+    try:
+        raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return canonical(value)
+    # Where a byte beyond ASCII was written, it may be a key's.
+    return raw if raw.isascii() else canonical(value)
+
+
+def _attributes(header: Header) -> dict[str, Any]:
+    """The header as JSON values, without what is absent."""
+    values = {name: value for name, value in header.__dict__.items() if value is not None}
+    values["time"] = _stamp(header.time)
+    return values
+
+
+_stamp = lru_cache(maxsize=64)(rfc3339)
+"""All events of a transaction have one time."""
+
+
+def _with_data(head: Mapping[str, Any], data: bytes) -> bytes:
+    """The canonical bytes of an event whose `data` is canonical already; `head` holds text and a safe integer."""
+    return orjson.dumps({**head, "data": orjson.Fragment(data)}, option=orjson.OPT_SORT_KEYS)
 
 
 def parse(record: bytes) -> Envelope:
     """Read a record's envelope; UnreadableError says what is wrong in one line."""
+    return _envelope(_json(record))
+
+
+def _json(record: bytes) -> dict[str, Any]:
     try:
-        return Envelope.model_validate_json(record)
+        body = orjson.loads(record)
+    except orjson.JSONDecodeError as error:
+        message = f"record: not JSON: {error}"
+        raise UnreadableError(message) from error
+    if not isinstance(body, dict):
+        message = "record: not an object"
+        raise UnreadableError(message)
+    return body
+
+
+_VALIDATED: Callable[[dict[str, Any]], Envelope] = Envelope.__pydantic_validator__.validate_python
+"""`Envelope.model_validate` without the questions that it asks about its other arguments."""
+
+
+def _envelope(body: dict[str, Any]) -> Envelope:
+    try:
+        return _VALIDATED(body)
     except ValidationError as error:
         raise UnreadableError(complaint(error)) from error
 
@@ -252,16 +346,27 @@ def complaint(error: ValidationError, sealed: Container[str] = ()) -> str:
 
 
 def leaf_of(record: bytes) -> tuple[bytes, dict[str, str]]:
-    """Split a record into the leaf's bytes and its disclosures by block; UnreadableError if it is not canonical."""
-    body = orjson.loads(record)
-    openings = body["data"].pop("disclosures", {})
-    sealed = body["data"].get("sealed")
+    """Split a record into the leaf's bytes and its disclosures by block: `taken_apart` without the envelope."""
+    _, leaf, openings = taken_apart(record)
+    return leaf, openings
+
+
+def taken_apart(record: bytes) -> tuple[Envelope, bytes, dict[str, str]]:
+    """A record's envelope (without disclosures), its leaf's bytes, and its disclosures by block, read at one go.
+
+    Raises UnreadableError for what is no event or holds an opening that does not fit, and NotCanonicalError for what
+    has no canonical form.
+    """
+    body = _json(record)
+    envelope = _envelope(body)
+    openings = envelope.data.pop("disclosures", {})
+    sealed = envelope.data.get("sealed")
     if not isinstance(openings, dict) or not isinstance(sealed, dict):
         message = "data.sealed and data.disclosures must be objects"
         raise UnreadableError(message)
     for block, opening in openings.items():
         opened(opening, block, sealed.get(block, ""))
-    return canonical(body), openings
+    return envelope, canonical(body), openings
 
 
 def record_of(leaf: bytes, openings: Mapping[str, str]) -> bytes:

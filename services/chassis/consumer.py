@@ -27,7 +27,7 @@ from services.chassis.inbox import Inbox, isolate
 from services.chassis.kafka import PollingConsumer
 from services.chassis.metrics import BATCH_RETRIES, BATCH_SECONDS, TAKEN
 from services.chassis.observed import about
-from services.chassis.offsets import Offsets
+from services.chassis.offsets import Offsets, behind
 from services.chassis.parking import alarm, forget_mended, reason_of, try_again
 from services.chassis.record import Record
 
@@ -112,8 +112,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def consume(self, batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> None:
         """Take one batch through its transaction and commit its offsets. Never raises."""
         records = [Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers)) for r in batch]
-        for record in records:
-            self._stands.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for place, first in _firsts(records).items():
+            self._stands.setdefault(place, first)
         with bound_contextvars(group=self.group), self._database.metrics.timed(BATCH_SECONDS, group=self.group):
             await self._carry(records)
 
@@ -124,7 +124,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 try:
                     await self._take(records)
                     self._offsets.took(records)
-                    await self._offsets.commit(self.subscriber.consumer)
+                    self._offsets.soon(self.subscriber.consumer)
                     await self.inbox.retry(self._database)
                 except Exception as error:  # noqa: BLE001  (see the module's contract)
                     attempt += 1
@@ -143,7 +143,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._give_back(records)
 
     def _passed(self, records: list[Record]) -> None:
-        self._stands |= {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+        self._stands |= behind(records)
         self._database.metrics.add(TAKEN, len(records), group=self.group)
 
     async def standing(self) -> dict[TopicPartition, tuple[int, int]]:
@@ -182,10 +182,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return row, bad
 
     def _give_back(self, records: list[Record]) -> None:
-        for record in reversed(records):
+        for place, first in _firsts(records).items():
             if self.subscriber.consumer is not None:
                 with suppress(IllegalStateError, KafkaError):
-                    self.subscriber.consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
+                    self.subscriber.consumer.seek(place, first)
 
     async def keep_retrying(self, seconds: float) -> None:
         """Try again what waits every so often, until cancelled: what it waits for may come by another way.
@@ -225,10 +225,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("consumer waits", group=self.group, error=repr(error))
 
     async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  (aiokafka's signature)
-        """Let the batch under way end before another member gets its partitions."""
+        """Let the batch under way end, and its offsets be committed, before another member gets its partitions."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._busy:
                 pass
+        await self._offsets.commit(self.subscriber.consumer)
         self._offsets.forget()
         self.breaker.forget()
 
@@ -241,7 +242,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._building, self._busy:
-                pass
+                await self._offsets.commit(self.subscriber.consumer)
+
+
+def _firsts(records: list[Record]) -> dict[TopicPartition, int]:
+    """By partition, the offset of its first record."""
+    firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
+    return {TopicPartition(*place): offset for place, offset in firsts.items()}
 
 
 async def _unparsed(batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> KafkaMessage:

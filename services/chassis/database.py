@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
 
 from schemas.envelope import Event, Header, Written, write
 from schemas.topics import topic_of
-from services.chassis.ids import event_id, opaque_id
+from services.chassis.ids import Drawn, event_id, opaque_id
 from services.chassis.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from datetime import datetime
 
     from services.chassis.clock import Clock
     from services.chassis.metrics import Metric
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 """For a new connection: a server that takes it and says nothing is away as well."""
 ACQUIRE_SECONDS = 10.0
 """For one of the pool to be free; TimeoutError then, so that whoever asks is told to come back."""
 COMMAND_SECONDS = 60.0
+IDLE_SECONDS = 20.0
+"""In a transaction without a command, after which PostgreSQL ends it: a process that stands still, or whose machine is
+gone, must not hold its locks any longer. Less than `COMMAND_SECONDS`, for which others wait for them."""
+CHUNK = 500
+"""Events that are sealed while PostgreSQL writes as many that were before them."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection, whether of the pool or not."""
@@ -51,6 +60,44 @@ insert into chassis.outbox (key, topic, record, traceparent)
 select key, topic, record, $9 from unnest($2::text[], $7::text[], $8::bytea[]) with ordinality
     as t (key, topic, record, n) order by n
 """
+_PLAIN = re.compile(r"[!-~]{1,200}")
+"""Subjects as ids are: fit for a header without a look at its rules."""
+
+
+class Behind:
+    """What a connection does while the loop makes ready what comes next: one piece of work at a time.
+
+    Leaving the block waits for it; an error there or in the block leaves the connection free.
+    """
+
+    def __init__(self) -> None:
+        self._work: asyncio.Task[Any] | None = None
+
+    async def go(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start `work` once what went before it has ended."""
+        try:
+            if self._work is not None:
+                await self._work
+        except BaseException:
+            work.close()
+            raise
+        self._work = task = asyncio.ensure_future(work)
+        await asyncio.sleep(0)
+        return task
+
+    async def __aenter__(self) -> Self:
+        """Nothing is under way."""
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        """Wait for what is."""
+        if self._work is None:
+            return
+        if kind is None:
+            await self._work
+        else:
+            self._work.cancel()
+            await asyncio.wait({self._work})
 
 
 class Tx:
@@ -63,6 +110,8 @@ class Tx:
         """Id of the event that is being handled; the default cause of what is recorded."""
         self.actor: str | None = None
         """The acting person's id in the cycle at hand."""
+        self.kept: dict[str, Any] | None = None
+        """What a repeated Idempotency-Key is answered instead of the answer itself: one that shows a secret once."""
         self.traceparent: str | None = None
         self.written: list[Written] = []
         """What `flush` wrote so far, in order."""
@@ -90,35 +139,54 @@ class Tx:
         counts = Counter(event.subject for _, event, _ in pending)
         rows = await self.db.fetch(_SEQUENCES, list(counts), list(counts.values()))
         following = {subject: last - counts[subject] + 1 for subject, last in rows}
-        written = []
-        for name, event, cause in pending:
-            header = Header(
-                id=name,
-                type=event.TYPE,
-                source=event.source(),
-                subject=event.subject,
-                time=self.clock.now(),
-                sequence=following[event.subject],
-                cycleid=getattr(event, "cycle", None),
-                causationid=cause,
-                actor=self.actor,
-            )
-            following[event.subject] += 1
-            written.append(write(event, header, self._entropy))
-        await self.db.execute(
-            _WRITE,
-            [w.header.id for w in written],
-            [w.header.subject for w in written],
-            [w.header.sequence for w in written],
-            [w.header.type for w in written],
-            [w.leaf_hash for w in written],
-            [w.leaf for w in written],
-            [topic_of(w.header.type) for w in written],
-            [w.record for w in written],
-            self.traceparent,
-        )
+        now, drawn = self.clock.now(), Drawn(self._entropy)
+        written: list[Written] = []
+        async with Behind() as behind:
+            for start in range(0, len(pending), CHUNK):
+                sealed = [
+                    self._sealed(name, event, cause, now, following, drawn)
+                    for name, event, cause in pending[start : start + CHUNK]
+                ]
+                # While PostgreSQL takes these, the next ones are sealed.
+                await behind.go(self._write(sealed))
+                written += sealed
         self.written += written
         return written
+
+    def _sealed(
+        self, name: str, event: Event, cause: str | None, now: datetime, following: dict[str, int], drawn: Drawn
+    ) -> Written:
+        subject = event.subject
+        # Anything but the subject is of our own making: only an unusual one is worth a validation for every event.
+        make = Header.model_construct if _PLAIN.fullmatch(subject) else Header
+        header = make(
+            id=name,
+            type=event.TYPE,
+            source=event.source(),
+            subject=subject,
+            time=now,
+            sequence=following[subject],
+            cycleid=getattr(event, "cycle", None),
+            causationid=cause,
+            actor=self.actor,
+        )
+        following[subject] += 1
+        return write(event, header, drawn)
+
+    async def _write(self, written: list[Written]) -> None:
+        headers = [one.header for one in written]
+        await self.db.execute(
+            _WRITE,
+            [header.id for header in headers],
+            [header.subject for header in headers],
+            [header.sequence for header in headers],
+            [header.type for header in headers],
+            [one.leaf_hash for one in written],
+            [one.leaf for one in written],
+            [topic_of(header.type) for header in headers],
+            [one.record for one in written],
+            self.traceparent,
+        )
 
     async def act_as(self, issuer: str, subject: str, cycle: str) -> str:
         """Name the acting person by an id that is random per cycle, and return that id."""
@@ -203,6 +271,7 @@ class Database:
             init=_json,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
+            server_settings={"idle_in_transaction_session_timeout": f"{IDLE_SECONDS:.0f}s"},
         )
 
     async def close(self) -> None:

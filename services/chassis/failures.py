@@ -25,6 +25,8 @@ TRANSIENT: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.PostgresSystemError,
+    # This process stood still in the middle of a transaction, and PostgreSQL ended it.
+    asyncpg.IdleInTransactionSessionTimeoutError,
     # The server was killed in the middle of a protocol exchange ("cannot switch to state …"): a lost connection.
     asyncpg.InternalClientError,
     asyncpg.InterfaceError,

@@ -34,6 +34,9 @@ LOOK_SECONDS = 2.0
 """Between two looks for what another process of this service left waiting: it may have ended, or be an older one."""
 
 
+_ATTRIBUTES = tuple(Header.model_fields)
+
+
 class Inbox(Protocol):
     """What a consumer hands its records to."""
 
@@ -185,7 +188,8 @@ class EventInbox:
         if event is None:
             return
         tx.cause = envelope.id
-        header = Header.model_validate(envelope, from_attributes=True)
+        # A header of its own: an envelope would pass for one, and take its data along to wherever a handler keeps it.
+        header = Header.model_construct(**{name: getattr(envelope, name) for name in _ATTRIBUTES})
         began = perf_counter()
         with about(record, envelope):
             for step in self._handlers.steps(event.TYPE):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric as Family
@@ -19,6 +19,9 @@ from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+F = TypeVar("F", Counter, Histogram)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +172,7 @@ class Metrics:
     def __init__(self, service: str) -> None:
         self.service = service
         self.registry = CollectorRegistry()
+        self._found: dict[tuple[object, ...], Any] = {}
         self._counters = {m: Counter(*_described(m), registry=self.registry) for m in METRICS if m.kind == "counter"}
         self._gauges = {m: Gauge(*_described(m), registry=self.registry) for m in METRICS if m.kind == "gauge"}
         self._histograms = {
@@ -179,11 +183,19 @@ class Metrics:
 
     def add(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Count `amount` more."""
-        self._counters[metric].labels(self.service, *_values(metric, labels)).inc(amount)
+        self._series(self._counters, metric, labels).inc(amount)
 
     def observe(self, metric: Metric, seconds: float, **labels: str) -> None:
         """Put a duration into a histogram; a negative one, of a clock that was moved back, is none."""
-        self._histograms[metric].labels(self.service, *_values(metric, labels)).observe(max(0.0, seconds))
+        self._series(self._histograms, metric, labels).observe(max(0.0, seconds))
+
+    def _series(self, families: Mapping[Metric, F], metric: Metric, labels: Mapping[str, str]) -> F:
+        """What counts under these labels; remembered, since looking for it takes longer than to move it."""
+        key = (metric, *[labels[name] for name in metric.labels])
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = families[metric].labels(self.service, *key[1:])
+        return found
 
     def note(self, metric: Metric, value: float, **labels: str) -> None:
         """Add to a counter or put into a histogram, whichever it is."""
@@ -234,7 +246,3 @@ class _Together(Collector):
 
 def _described(metric: Metric) -> tuple[str, str, tuple[str, ...]]:
     return metric.name, metric.meaning, ("service", *metric.labels)
-
-
-def _values(metric: Metric, labels: Mapping[str, str]) -> list[str]:
-    return [labels[name] for name in metric.labels]

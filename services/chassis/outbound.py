@@ -99,11 +99,15 @@ class OutboundFailed(Exception):  # noqa: N818  (likewise)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may take. `deadline` is in seconds for all of it; `max_body` in bytes, 0 leaves the body unread."""
+    """What one call may take. `deadline` is in seconds for all of it; `max_body` in bytes, 0 leaves the body unread.
+
+    A longer body is refused, or with `cut` read no further; one that is compressed is refused, or with `cut` not read.
+    """
 
     deadline: float = 15.0
     max_body: int = 65_536
     redirects: int = 0
+    cut: bool = False
 
 
 DEFAULTS = Limits()
@@ -222,7 +226,7 @@ class Outbound:
         failure: Exception | None = None
         for address in (await self._checked(request.url))[:ADDRESSES_TRIED]:
             try:
-                return await self._exchange(request, address, limits.max_body)
+                return await self._exchange(request, address, limits)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error  # nothing was sent yet: the next address may be tried
             except (httpx.TransportError, OSError) as error:
@@ -254,7 +258,7 @@ class Outbound:
             raise OutboundRefused("the host is not on the public network")
         return reason
 
-    async def _exchange(self, request: httpx.Request, address: IPAddress, max_body: int) -> OutboundResponse:
+    async def _exchange(self, request: httpx.Request, address: IPAddress, limits: Limits) -> OutboundResponse:
         headers = httpx.Headers(request.headers)
         headers.setdefault("user-agent", self._user_agent)
         headers["host"] = request.url.netloc.decode("ascii")
@@ -272,7 +276,7 @@ class Outbound:
         async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
             response = await transport.handle_async_request(pinned)
             try:
-                body = await _body(response, 0 if request.method == "HEAD" else max_body)
+                body = b"" if request.method == "HEAD" else await _body(response, limits)
             finally:
                 await response.aclose()
         kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
@@ -283,18 +287,22 @@ class Outbound:
             raise OutboundRefused(f"the port must be one of {', '.join(map(str, sorted(self._ports)))}")
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes:
-    if limit == 0:
+async def _body(response: httpx.Response, limits: Limits) -> bytes:
+    if limits.max_body == 0:
         return b""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
+        if limits.cut:
+            return b""
         # None was asked for, so this is a mistake or a bomb; neither is unpacked.
         raise OutboundRefused("the answer is compressed: it must come without Content-Encoding")
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > limit:
-            raise OutboundRefused(f"the answer is longer than {limit} bytes")
-    return bytes(body)
+        if len(body) > limits.max_body:
+            if limits.cut:
+                break
+            raise OutboundRefused(f"the answer is longer than {limits.max_body} bytes")
+    return bytes(body[: limits.max_body])
 
 
 def _host(url: httpx.URL) -> str:

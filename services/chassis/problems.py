@@ -33,11 +33,36 @@ _TITLES = {
     503: "Unavailable for the moment",
 }
 
+_TEXT = {"type": "string"}
+_FIELD = {"type": "object", "properties": {"pointer": _TEXT, "rule": _TEXT, "detail": _TEXT}}
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Problem details (RFC 9457): `type` names the rule, `errors` the fields.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "instance"],
+                    "properties": {
+                        **dict.fromkeys(("type", "title", "detail", "instance"), _TEXT),
+                        "status": {"type": "integer"},
+                        "errors": {"type": "array", "items": _FIELD},
+                    },
+                }
+            }
+        },
+    }
+}
+"""How OpenAPI tells of every answer that is no success."""
+
 log = structlog.get_logger()
 
 
 class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
-    """An answer that is a problem. `rule` ends its `type`; `errors` name fields (RFC 6901) and rules."""
+    """An answer that is a problem. `rule` ends its `type`; `errors` name fields (RFC 6901) and rules.
+
+    `members` stand in the document beside the usual ones (RFC 9457, section 3.2).
+    """
 
     def __init__(
         self,
@@ -47,16 +72,19 @@ class Problem(Exception):  # noqa: N818  (RFC 9457's own word)
         *,
         errors: list[dict[str, str]] | None = None,
         headers: dict[str, str] | None = None,
+        members: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.rule = rule
         self.errors = errors or []
         self.headers = headers or {}
+        self.members = members or {}
 
     def response(self, instance: str) -> JSONResponse:
         """The answer, as `application/problem+json`."""
         body: dict[str, Any] = {
+            **self.members,
             "type": TYPE + self.rule,
             "title": _TITLES.get(self.status, "Error"),
             "status": self.status,

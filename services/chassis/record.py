@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
+from schemas import envelope as envelopes
 from schemas.envelope import RECORD_LIMIT, Envelope, UnreadableError, parse
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as the broker gave it."""
 
     topic: str
@@ -33,10 +33,25 @@ class Record:
 
 def envelope_of(record: Record) -> Envelope:
     """The record's event; UnreadableError also where the record's key is not the event's subject."""
-    if len(record.value or b"") > RECORD_LIMIT:
+    return _keyed(record, parse(value_of(record)))
+
+
+def taken_apart(record: Record) -> tuple[Envelope, bytes, dict[str, str]]:
+    """The record's event as `schemas.envelope.taken_apart` gives it, with the errors of `envelope_of`, too."""
+    envelope, leaf, openings = envelopes.taken_apart(value_of(record))
+    return _keyed(record, envelope), leaf, openings
+
+
+def value_of(record: Record) -> bytes:
+    """The record's bytes, empty where it has none; UnreadableError where they are more than an event may have."""
+    value = record.value or b""
+    if len(value) > RECORD_LIMIT:
         message = f"the record has more than {RECORD_LIMIT:,} bytes"
         raise UnreadableError(message)
-    envelope = parse(record.value or b"")
+    return value
+
+
+def _keyed(record: Record, envelope: Envelope) -> Envelope:
     if record.key != envelope.subject.encode():
         message = "the record's key is not the event's subject"
         raise UnreadableError(message)

@@ -27,10 +27,19 @@ if TYPE_CHECKING:
     from services.chassis.database import Database
 
 CHANNEL = "outbox"
-BATCH = 500
+BATCH = 1_000
+ROOM = 16_000_000
+"""Bytes of a batch, after which it ends: a thousand of the largest records would be a gigabyte."""
 SEND_SECONDS = 30.0
 _LOCK = 7_311_002
-_NEXT = "select position, key, topic, record, traceparent, letter from chassis.outbox order by position limit $1"
+_NEXT = """
+select position, key, topic, record, traceparent, letter from (
+    select *, sum(octet_length(record)) over (
+        order by position rows between unbounded preceding and 1 preceding
+    ) as before
+    from (select * from chassis.outbox order by position limit $1) as next
+) as sized where coalesce(before, 0) < $2 order by position
+"""
 _DONE = "delete from chassis.outbox where position = any($1::bigint[])"
 
 
@@ -122,12 +131,12 @@ class Relay:
             connection.terminate()
 
     async def _drain(self, connection: asyncpg.Connection[asyncpg.Record], kafka: Producer) -> bool:
-        """Send one batch in order and delete what was acknowledged; True if there may be more.
+        """Send one batch in order and delete what was acknowledged; False if there was none.
 
         After a failure every later row of the same key stays, too: it is sent again behind the one that failed, and
         consumers drop what they had. The producer is made anew, since an idempotent one may be wedged.
         """
-        rows = await connection.fetch(_NEXT, BATCH)
+        rows = await connection.fetch(_NEXT, BATCH, ROOM)
         if not rows:
             self._failures = 0
             return False
@@ -148,7 +157,7 @@ class Relay:
         if failure is not None:
             raise failure
         self._failures = 0
-        return len(rows) == BATCH
+        return True
 
     @staticmethod
     async def _send(rows: list[asyncpg.Record], kafka: Producer) -> list[Any]:
@@ -169,10 +178,13 @@ def _addressed(row: asyncpg.Record) -> tuple[bytes | None, list[tuple[str, bytes
     """The key and headers that a row goes out with: an event's, or those of the record that is a dead letter."""
     if letter := row["letter"]:
         return None if letter["key"] is None else bytes.fromhex(letter["key"]), raw_headers(letter["headers"])
-    headers: list[tuple[str, bytes | None]] = [("content-type", b"application/cloudevents+json")]
+    headers = _EVENT
     if row["traceparent"]:
-        headers.append(("traceparent", row["traceparent"].encode()))
+        headers = [*_EVENT, ("traceparent", row["traceparent"].encode())]
     return row["key"].encode(), headers
+
+
+_EVENT: list[tuple[str, bytes | None]] = [("content-type", b"application/cloudevents+json")]
 
 
 def _failed(error: BaseException) -> asyncio.Future[Any]:

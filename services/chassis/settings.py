@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     jwks: str = Field("", description="The issuer's JWKS: an https address or a file's path; empty: the embedded one.")
     var: Path = Field(Path("var"), description="Where the embedded parts, keys and results are kept.")
     clock_movable: bool = Field(default=False, description="Whether program time may be moved (demos and tests only).")
-    batch_size: int = Field(1_000, description="Records consumed in one transaction, at most.", ge=1, le=10_000)
+    batch_size: int = Field(2_000, description="Records consumed in one transaction, at most.", ge=1, le=10_000)
     poison_limit: int = Field(50, description="Events in a row that are poison, at which a consumer stops.", ge=1)
     poll_seconds: float = Field(1.0, description="How often the outbox and the schedule are looked at, unwoken.", gt=0)
     instance: str = Field(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 
@@ -89,6 +90,41 @@ class CommandRoute(APIRoute):
         return command
 
 
+class StreamingRoute(APIRoute):
+    """Runs outside of a transaction, with the body unread: for a handler that takes it bit by bit, as long as it takes.
+
+    The handler says how many bytes it takes (`request.state.body_limit`), and opens its own transactions.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, wrapped."""
+        handle = super().get_route_handler()
+
+        async def streaming(request: Request) -> Response:
+            refuse_control_characters(request)
+            request.state.principal = await service_of(request).tokens.principal(request)
+            known_as(request.state.principal)
+            refuse_cross_site(request)
+            return await handle(request)
+
+        return streaming
+
+
+class QuestionRoute(APIRoute):
+    """Runs what changes nothing and is for anyone: outside of a transaction, so that no key or answer is kept."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, wrapped."""
+        handle = super().get_route_handler()
+
+        async def question(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
+            refuse_control_characters(request)
+            return await handle(request)
+
+        return question
+
+
 async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[Response]]) -> Response:
     """Answer a repeated Idempotency-Key as the first time; keep the answer with the effect."""
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
@@ -113,12 +149,13 @@ async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[
     if not fresh:
         return await _as_before(tx, row, fingerprint)
     response = _succeeded(await handle(request))
+    kept = response if tx.kept is None else JSONResponse(tx.kept, response.status_code)
     await tx.db.execute(
         "update private.idempotency set status = $3, headers = $4, body = $5 where principal = $1 and key = $2",
         *row,
-        response.status_code,
-        dict(response.headers),
-        bytes(response.body),
+        kept.status_code,
+        dict(kept.headers),
+        bytes(kept.body),
     )
     return response
 
@@ -159,7 +196,8 @@ def _own_origin(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
-def _writing(request: Request) -> Tx:
+# Async, though none of them waits: what is not would go by way of a thread, with every request.
+async def _writing(request: Request) -> Tx:
     tx: Tx = request.state.tx
     return tx
 
@@ -169,14 +207,14 @@ async def _reading(request: Request) -> AsyncIterator[Connection]:
         yield db
 
 
-def _signed_in(request: Request) -> Principal:
+async def _signed_in(request: Request) -> Principal:
     who: Principal | None = request.state.principal
     if who is None:
         raise unauthorized("A token is needed: send `Authorization: Bearer …`.")
     return who
 
 
-def _maybe_signed_in(request: Request) -> Principal | None:
+async def _maybe_signed_in(request: Request) -> Principal | None:
     who: Principal | None = request.state.principal
     return who
 
@@ -199,6 +237,7 @@ def api(service: Service) -> FastAPI:
         title=f"Citizen-Engaged Communities: {service.name}",
         version="1",
         openapi_url="/v1/openapi.json",
+        responses=problems.DESCRIBED,
         docs_url=None,
         redoc_url=None,
     )
@@ -221,14 +260,18 @@ class Frontier:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # In the request's state, where a route that streams sets another one before it reads.
+        state = scope.setdefault("state", {})
+        state["body_limit"] = self._limit
+        told = Headers(scope=scope).get("content-length", "0")
         seen = 0
 
         async def bounded() -> Message:
             nonlocal seen
+            _must_fit(int(told) if told.isdigit() else 0, state["body_limit"])
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise Problem(413, "body-too-large", f"A request may have {self._limit:,} bytes.")
+            _must_fit(seen, state["body_limit"])
             return message
 
         async def secured(message: Message) -> None:
@@ -240,12 +283,12 @@ class Frontier:
                 ]
             await send(message)
 
-        length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length) > self._limit:
-            problem = Problem(413, "body-too-large", f"A request may have {self._limit:,} bytes.")
-            await problem.response(scope["path"])(scope, receive, secured)
-            return
         await self._app(scope, bounded, secured)
+
+
+def _must_fit(size: int, limit: int) -> None:
+    if size > limit:
+        raise Problem(413, "body-too-large", f"A request may have {limit:,} bytes.")
 
 
 _SECURITY = (

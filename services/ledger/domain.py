@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.cycles import CycleOpened, LogOpened
 from schemas.exact import SetDigest
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 PROGRAM: Final = "program"
 """The log of what belongs to no cycle, or must not stand in a public one. Only auditors read its entries."""
 
-_OPENING = split(CycleOpened.TYPE)[0]
+_OPENING = split(CycleOpened.TYPE)[0] + ".v"
+_OWN = LogOpened.source()
 _PROGRAM_TYPES = ("notifications.", "scoring.reviewer.enrolled.", "intake.member.")
 
 Need = tuple[str, ...]
@@ -33,8 +33,7 @@ def log_of(event_type: str, cycle: str | None) -> str:
     return PROGRAM if not cycle or event_type.startswith(_PROGRAM_TYPES) else cycle
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An event that came in, as far as its place in the log is decided by it."""
 
     id: str
@@ -53,21 +52,21 @@ class Arrival:
     @property
     def opens_log(self) -> bool:
         """Whether it is entry 1 of its log, in any version: the ledger writes entry 0 just before it."""
-        return split(self.type)[0] == _OPENING
+        return self.type.startswith(_OPENING)
 
     @property
     def own(self) -> bool:
         """Whether only the ledger can have written it: such an event is logged before it is published."""
-        return self.source == LogOpened.source()
+        return self.source == _OWN
 
     @property
-    def needs(self) -> set[Need]:
+    def needs(self) -> list[Need]:
         """What must be logged before it."""
-        found: set[Need] = set() if self.opens_log else {("log", self.log)}
+        found: list[Need] = [] if self.opens_log else [("log", self.log)]
         if self.sequence > 1:
-            found.add(("turn", self.source, self.subject, str(self.sequence - 1)))
+            found.append(("turn", self.source, self.subject, str(self.sequence - 1)))
         if self.cause is not None:
-            found.add(("event", self.cause))
+            found.append(("event", self.cause))
         return found
 
     @property
@@ -93,8 +92,7 @@ class Sequencer:
         self._met.update(met)
         placed: list[Arrival] = []
         for arrival in arrivals:
-            lacks = arrival.needs - self._met
-            if lacks:
+            if lacks := {need for need in arrival.needs if need not in self._met}:
                 self._lacks[arrival.id] = lacks
                 for need in lacks:
                     self._awaited[need].append(arrival)
@@ -104,17 +102,15 @@ class Sequencer:
 
     def _place(self, first: Arrival) -> list[Arrival]:
         """`first`, and in cascade everything that waited for nothing else."""
-        placed, ready = [], deque([first])
-        while ready:
-            arrival = ready.popleft()
-            placed.append(arrival)
+        placed = [first]
+        for arrival in placed:
             for need in arrival.gives:
                 self._met.add(need)
                 for waiting in self._awaited.pop(need, ()):
                     lacks = self._lacks[waiting.id]
                     lacks.discard(need)
                     if not lacks:
-                        ready.append(waiting)
+                        placed.append(waiting)
         return placed
 
 

@@ -11,7 +11,7 @@ from services.chassis.parking import park_poison
 from services.chassis.replay import Rebuilding
 from services.chassis.transparency import Frontier
 from services.ledger import store
-from services.ledger.handlers import incoming_of
+from services.ledger.incoming import incoming_of
 from services.ledger.store import Head
 
 if TYPE_CHECKING:

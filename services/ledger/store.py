@@ -12,29 +12,19 @@ from typing import TYPE_CHECKING, Any
 from schemas.cycles import CohortAnnounced
 from schemas.versions import lineage
 from services.chassis.transparency import Frontier
-from services.ledger.domain import Arrival, Need
+from services.ledger.domain import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from services.chassis.auth import Principal
     from services.chassis.database import Connection
+    from services.ledger.domain import Need
+    from services.ledger.incoming import Incoming
 
 _SEQUENCER = 7_311_003
 _TREE = "log, origin, verifier_key, frontier"
 _ENTRY = ("log", "index", "id", "type", "source", "subject", "sequence", "leaf_hash", "leaf")
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """An event on its way into a log: its place, the leaf's bytes and hash, and the openings beside it."""
-
-    arrival: Arrival
-    leaf: bytes
-    leaf_hash: bytes
-    openings: Mapping[str, str]
-    record: bytes
-    """As Kafka carried it."""
 
 
 @dataclass(slots=True)
@@ -59,6 +49,8 @@ async def head(db: Connection, log: str) -> Head | None:
 
 async def heads(db: Connection, logs: Collection[str]) -> dict[str, Head]:
     """Those of `logs` that are open, locked."""
+    if not logs:
+        return {}
     rows = await db.fetch(
         f"select {_TREE} from projection.log where log = any($1) order by log for update",  # noqa: S608  (a constant)
         sorted(logs),
@@ -75,36 +67,40 @@ def _head(row: Any) -> Head:  # noqa: ANN401  (a row of _TREE)
     return Head(row["log"], row["origin"], row["verifier_key"], Frontier.from_bytes(row["frontier"]))
 
 
-async def known(
-    db: Connection, arrivals: Sequence[Arrival]
-) -> tuple[dict[str, bytes], dict[tuple[str, str, int], str]]:
-    """What is logged or held under the ids (id to leaf hash) or in the turns (turn to id) of `arrivals`."""
-    rows = await db.fetch(
-        """
-        with turn as (select * from unnest($2::text[], $3::text[], $4::bigint[]) as t (source, subject, sequence))
-        select id, leaf_hash, source, subject, sequence from ledger.entry where id = any($1)
-        union all
-        select id, leaf_hash, source, subject, sequence from private.held where id = any($1)
-        union all
-        select id, leaf_hash, source, subject, sequence from ledger.entry join turn using (source, subject, sequence)
-        union all
-        select id, leaf_hash, source, subject, sequence from private.held join turn using (source, subject, sequence)
-        """,
-        [a.id for a in arrivals],
-        *_turns([a.turn for a in arrivals]),
-    )
-    return (
-        {row["id"]: row["leaf_hash"] for row in rows},
-        {(row["source"], row["subject"], row["sequence"]): row["id"] for row in rows},
-    )
+class Known:
+    """What is logged or held already: leaf hashes by id, and ids by turn."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, bytes] = {}
+        self.by_turn: dict[tuple[str, str, int], str] = {}
+
+    async def look(self, db: Connection, table: str, arrivals: Sequence[Arrival]) -> None:
+        """Add what `table` (`ledger.entry` or `private.held`) has under the ids or in the turns of `arrivals`."""
+        if not arrivals:
+            return
+        columns = "id, leaf_hash, source, subject, sequence"
+        rows = await db.fetch(
+            f"""
+            select {columns} from {table} where id = any($1)
+            union all
+            select {columns} from {table} join unnest($2::text[], $3::text[], $4::bigint[])
+                as t (source, subject, sequence) using (source, subject, sequence)
+            """,  # noqa: S608  (constants)
+            [a.id for a in arrivals],
+            *_turns([a.turn for a in arrivals]),
+        )
+        for name, leaf_hash, *turn in rows:
+            self.by_id[name], self.by_turn[tuple(turn)] = leaf_hash, name
+
+
+async def anything_held(db: Connection) -> bool:
+    """Whether any event waits."""
+    return bool(await db.fetchval("select exists (select from private.held)"))
 
 
 async def met(db: Connection, needs: Collection[Need]) -> set[Need]:
-    """Those of `needs` that the logs meet."""
+    """Those of `needs` that the entries meet: an event, or a turn."""
     found: set[Need] = set()
-    if logs := [need[1] for need in needs if need[0] == "log"]:
-        rows = await db.fetch("select log from projection.log where log = any($1)", logs)
-        found |= {("log", row["log"]) for row in rows}
     if ids := [need[1] for need in needs if need[0] == "event"]:
         found |= {("event", row["id"]) for row in await db.fetch("select id from ledger.entry where id = any($1)", ids)}
     if turns := [(need[1], need[2], int(need[3])) for need in needs if need[0] == "turn"]:
@@ -144,6 +140,8 @@ async def waiting_behind(db: Connection, placed: Sequence[Arrival]) -> list[Arri
 
 async def hold(db: Connection, incoming: Sequence[Incoming]) -> None:
     """Keep events that must wait."""
+    if not incoming:
+        return
     await db.copy_records_to_table(
         "held",
         schema_name="private",
@@ -156,6 +154,8 @@ async def hold(db: Connection, incoming: Sequence[Incoming]) -> None:
 
 async def release(db: Connection, ids: Sequence[str]) -> list[bytes]:
     """Take those of `ids` that are held out of the table and return their records."""
+    if not ids:
+        return []
     rows = await db.fetch("delete from private.held where id = any($1) returning record", ids)
     return [row["record"] for row in rows]
 
@@ -203,22 +203,24 @@ async def open_log(db: Connection, opened: Head) -> None:
 
 
 async def append(db: Connection, logs: Mapping[str, Head], placed: Sequence[Incoming]) -> None:
-    """Append events to their logs, in order, moving the trees of `logs` and keeping the openings."""
+    """Append events to their logs, in order, and keep the openings. The trees of `logs` grow; see `save_trees`."""
     entries, openings = [], []
-    for incoming in placed:
-        arrival, tree = incoming.arrival, logs[incoming.arrival.log].tree
-        entries.append(
-            (arrival.log, tree.size, arrival.id, arrival.type, *arrival.turn, incoming.leaf_hash, incoming.leaf)
-        )
-        openings += [(arrival.log, tree.size, block, opening) for block, opening in incoming.openings.items()]
-        tree.append(incoming.leaf_hash)
+    for arrival, leaf, leaf_hash, opened, _ in placed:
+        name, event_type, source, subject, sequence, _, log = arrival
+        tree = logs[log].tree
+        entries.append((log, tree.size, name, event_type, source, subject, sequence, leaf_hash, leaf))
+        for block, opening in opened.items():
+            openings.append((log, tree.size, block, opening))
+        tree.append(leaf_hash)
     await db.copy_records_to_table("entry", schema_name="ledger", columns=_ENTRY, records=entries)
-    await db.copy_records_to_table("disclosure", schema_name="private", records=openings)
-    await save_trees(db, logs.values())
+    if openings:
+        await db.copy_records_to_table("disclosure", schema_name="private", records=openings)
 
 
 async def save_trees(db: Connection, heads: Collection[Head]) -> None:
     """Keep the trees of logs as they are now."""
+    if not heads:
+        return
     await db.execute(
         """
         update projection.log as l set size = t.size, root = t.root, frontier = t.frontier

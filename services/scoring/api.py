@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.applications import Answer, Claims, Identity
+from schemas.envelope import Instant
 from schemas.reviews import ReviewBody
 from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem, not_found
@@ -56,7 +57,9 @@ class Enrolled(BaseModel):
 class Progress(BaseModel):
     """Where a cycle's reviewing stands, without scores."""
 
-    state: Literal["open", "waiting-for-applications", "waiting-for-reviewers", "assigned", "scored"]
+    state: Literal[
+        "open", "waiting-for-screening", "waiting-for-applications", "waiting-for-reviewers", "assigned", "scored"
+    ]
     submitted: int
     """Applications that are here."""
     assigned: int
@@ -100,6 +103,14 @@ class Assignment(BaseModel):
     state: Literal["assigned", "submitted"]
 
 
+class Question(BaseModel):
+    """What the program asked before the review, and the answer: null where none came by then."""
+
+    text: str
+    due: Instant | None
+    answer: str | None
+
+
 class Reviewed(BaseModel):
     """What a reviewer reads and what it gave: claims, answers and points are by criterion or fact of the charter."""
 
@@ -111,6 +122,7 @@ class Reviewed(BaseModel):
     identity: Identity
     claims: Claims
     answers: dict[str, Answer]
+    questions: list[Question]
     criteria: list[str]
     points: dict[str, int | None] | None
     recommendation: bool | None
@@ -204,6 +216,7 @@ async def read_application(review: InPath, db: Reading, who: SignedIn) -> Review
     found = {
         **row,
         "state": _state(submitted=row["submitted"]),
+        "questions": [Question(**one) for one in await store.questions(db, row["application"])],
         "criteria": list(charter.criteria(row["identity"]["kind"])),
     }
     return Reviewed.model_validate(found)

@@ -1,17 +1,20 @@
 """Signed commands and the keys that sign them: compact JWS (RFC 7515), Ed25519 (RFC 9864), nothing else accepted.
 
 A reviewer's client uses `prove` once, to register its key, then `sign` and `post`. Scoring uses `unpack` and
-`signature_holds`, which costs some 0.15 ms, and `check_proof`.
+`signature_holds`, which costs some 0.1 ms, and `check_proof`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import orjson
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,12 +27,12 @@ from services.chassis.relay import producer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from joserfc.jws import CompactSignature
-
 ALGORITHM = "Ed25519"
 COMMAND_TYPE, PROOF_TYPE = "cec-command+jws", "cec-key+jws"
 RECORD_LIMIT = 500_000
 """Bytes of a command's record: what the shipped charter's rationales and comment take at most, and half more."""
+HEADER_LIMIT = 1_000
+"""Characters of a header, which is remembered: with an RFC 7638 thumbprint it has some 130."""
 PROOF_SECONDS = 300
 """How far a proof's `iat` may lie from machine time."""
 
@@ -41,6 +44,16 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=[ALGORITHM])
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A JWS taken apart: the key that it names, what it says, and what was signed how."""
+
+    kid: str
+    payload: bytes
+    signed: bytes
+    signature: bytes
 
 
 class UnprovenError(Exception):
@@ -77,7 +90,7 @@ async def post(bootstrap: str, command: str) -> str:
     """Send a signed command; returns where the broker put it. ValueError for text that is no command."""
     try:
         payload = unpack(command.encode(), COMMAND_TYPE).payload
-        application = ReviewCommand.model_validate_json(payload or b"").body.application
+        application = ReviewCommand.model_validate_json(payload).body.application
     except (UnprovenError, ValidationError) as error:
         raise ValueError("this is no signed command: make one with `cec review sign`") from error
     kafka = producer(bootstrap)
@@ -89,28 +102,60 @@ async def post(bootstrap: str, command: str) -> str:
     return f"{placed.topic}, partition {placed.partition}, offset {placed.offset}"
 
 
-def unpack(value: bytes, kind: str) -> CompactSignature:
+def unpack(value: bytes, kind: str) -> Unpacked:
     """Take a JWS apart without believing it. UnprovenError unless its header is `{alg, typ, kid}` as it must be."""
     if len(value) > RECORD_LIMIT:
         raise UnprovenError("oversized")
+    signed, _, signature = value.rpartition(b".")
+    header, _, payload = signed.partition(b".")
+    if len(header) > HEADER_LIMIT:
+        raise UnprovenError("unreadable")
+    kid = _kid(header, kind)
+    # A dot too many is in the payload, which has no character but those of base64url.
+    said = _plain(payload)
     try:
-        unpacked = jws.extract_compact(value, registry=_REGISTRY)
-    except (JoseError, ValueError, TypeError, AttributeError) as error:
+        return Unpacked(kid, said, signed, _plain(signature))
+    except UnprovenError as error:
+        raise UnprovenError("bad-signature") from error
+
+
+@lru_cache(maxsize=4_096)
+def _kid(header: bytes, kind: str) -> str:
+    """The key that a header names; remembered, since a reviewer's commands all have the same one."""
+    try:
+        read = orjson.loads(_plain(header))
+    except ValueError as error:
         raise UnprovenError("unreadable") from error
-    header = unpacked.headers()
-    if set(header) != {"alg", "typ", "kid"} or header["alg"] != ALGORITHM or header["typ"] != kind:
+    if not isinstance(read, dict):
+        raise UnprovenError("unreadable")
+    if set(read) != {"alg", "typ", "kid"} or read["alg"] != ALGORITHM or read["typ"] != kind:
         raise UnprovenError("wrong-header")
-    if not isinstance(header["kid"], str) or not _KID.fullmatch(header["kid"]):
+    if not isinstance(read["kid"], str) or not _KID.fullmatch(read["kid"]):
         raise UnprovenError("unknown-key")
-    return unpacked
+    return str(read["kid"])
 
 
-def signature_holds(unpacked: CompactSignature, key: OKPKey) -> bool:
+def _plain(text: bytes) -> bytes:
+    """What stands in unpadded base64url, of which there is one spelling."""
+    try:
+        return unb64url(text.decode("ascii"))
+    except ValueError as error:
+        raise UnprovenError("unreadable") from error
+
+
+def signature_holds(unpacked: Unpacked, key: Ed25519PublicKey) -> bool:
     """Whether `key` signed it."""
     try:
-        return jws.validate_compact(unpacked, key, registry=_REGISTRY)
-    except (JoseError, ValueError):
+        key.verify(unpacked.signature, unpacked.signed)
+    except InvalidSignature:
         return False
+    return True
+
+
+@lru_cache(maxsize=4_096)
+def verifier(x: str) -> Ed25519PublicKey:
+    """What checks the signatures of a key that `public_key` accepted, by the `x` of its JWK."""
+    return Ed25519PublicKey.from_public_bytes(unb64url(x))
 
 
 def public_key(jwk: Mapping[str, object]) -> OKPKey:
@@ -144,7 +189,11 @@ def check_proof(proof: str, key: OKPKey, reviewer: str, *, now: float) -> None:
 def _proved(proof: str, key: OKPKey) -> Proof | None:
     try:
         unpacked = unpack(proof.encode(), PROOF_TYPE)
-        made = Proof.model_validate_json(unpacked.payload or b"")
+        made = Proof.model_validate_json(unpacked.payload)
     except (UnprovenError, ValidationError):
         return None
-    return made if unpacked.headers()["kid"] == key.thumbprint() and signature_holds(unpacked, key) else None
+    return (
+        made
+        if unpacked.kid == key.thumbprint() and signature_holds(unpacked, verifier(str(key.as_dict()["x"])))
+        else None
+    )

@@ -11,6 +11,7 @@ from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.exact import SetDigest
 from schemas.reviews import Assignee, ReviewAssigned, Reviewer, ReviewerEnrolled
+from schemas.screening import CycleScreened
 from services.scoring.assignment import assign
 
 
@@ -37,17 +38,31 @@ class Cycle:
     commitment: str
     closing: Closing | None = None
     assigned: bool = False
+    eligible: SetDigest | None = None
+    """What the end of the screening stated, where the charter has one."""
+
+    @property
+    def reviewed(self) -> SetDigest | None:
+        """The set of versions to be reviewed, once it is known."""
+        if self.charter.screening is not None:
+            return self.eligible
+        return self.closing.submitted if self.closing is not None else None
 
     def has_all(self, versions: Collection[str]) -> bool:
-        """Whether the cycle is closed and `versions`, event ids, are exactly the set that closing stated."""
-        return self.closing is not None and self.closing.submitted == SetDigest.of(versions)
+        """Whether it is known what is to be reviewed, and `versions`, event ids, are exactly that set."""
+        return self.reviewed is not None and self.reviewed == SetDigest.of(versions)
 
     def state(self, versions: Collection[str], *, all_scored: bool) -> str:
-        """Where it stands: open, waiting-for-applications, waiting-for-reviewers, assigned, scored."""
+        """Where it stands.
+
+        One of open, waiting-for-screening, waiting-for-applications, waiting-for-reviewers, assigned, scored.
+        """
         if self.assigned:
             return "scored" if all_scored else "assigned"
         if self.closing is None:
             return "open"
+        if self.reviewed is None:
+            return "waiting-for-screening"
         return "waiting-for-reviewers" if self.has_all(versions) else "waiting-for-applications"
 
 
@@ -66,6 +81,13 @@ def close_cycle(cycle: Cycle, event: CycleClosed, name: str) -> Cycle:
         raise ContradictionError(f"cycle {event.cycle}: the revealed seed is not the one that its opening committed to")
     # Where nothing is to be reviewed, no assignment will ever say so.
     return replace(cycle, closing=Closing(name, seed, event.submitted), assigned=not event.submitted.count)
+
+
+def end_screening(cycle: Cycle, event: CycleScreened) -> Cycle:
+    """The cycle after its screening. ContradictionError where its charter has none."""
+    if cycle.charter.screening is None:
+        raise ContradictionError(f"cycle {event.cycle}: its charter has no screening that could end")
+    return replace(cycle, eligible=event.eligible, assigned=cycle.assigned or not event.eligible.count)
 
 
 def enroll(cycle: Cycle, reviewer: str, states: Sequence[str]) -> ReviewerEnrolled:

@@ -8,9 +8,11 @@ refused is listed in `Reason`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
+from math import lcm
 from statistics import median_high, median_low
 from typing import Literal
 
@@ -142,8 +144,8 @@ def decide_review(charter: Charter, card: Scorecard, review: Review) -> ReviewSu
         rationales=review.body.rationales,
         comment=review.body.comment,
     )
-    wrong = list(_misfits(charter, card, review.body))
-    if not wrong and len(canonical(remarks.model_dump())) > REMARKS_LIMIT:
+    wrong = [] if _plainly_fits(charter, card, review.body) else list(_misfits(charter, card, review.body))
+    if not wrong and _most_bytes(remarks) > REMARKS_LIMIT and len(canonical(remarks.model_dump())) > REMARKS_LIMIT:
         wrong = [Violation(Reason.REMARKS_TOO_LONG, f"Shorten rationales and comment to {REMARKS_LIMIT:,} bytes.")]
     if wrong:
         raise RefusedError.all(wrong[:VIOLATIONS_SHOWN])
@@ -156,6 +158,51 @@ def decide_review(charter: Charter, card: Scorecard, review: Review) -> ReviewSu
         scores=Points(points=review.body.points, recommendation=review.body.recommendation),
         private=remarks,
     )
+
+
+class _Itself:
+    """A charter as a key: the object that it is. Hashing what it holds would cost more than is saved."""
+
+    __slots__ = ("charter",)
+
+    def __init__(self, charter: Charter) -> None:
+        self.charter = charter
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.charter is other.charter
+
+    def __hash__(self) -> int:
+        return id(self.charter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What applicants of a kind are judged by: areas (id, weight, criteria), and the criteria of all of them."""
+
+    areas: tuple[tuple[str, int, tuple[str, ...]], ...]
+    criteria: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def _judged(charter: _Itself, kind: str) -> _Judged:
+    areas = [(area.id, area.weight, tuple(one.id for one in area.applicable(kind))) for area in charter.charter.areas]
+    return _Judged(tuple(areas), frozenset(name for _, _, names in areas for name in names))
+
+
+def _plainly_fits(charter: Charter, card: Scorecard, body: ReviewBody) -> bool:
+    """Whether points of the scale are given for each criterion and no other. Where not, `_misfits` tells why."""
+    criteria, points = _judged(_Itself(charter), card.kind).criteria, set(body.points.values())
+    return (
+        body.points.keys() == criteria
+        and criteria.issuperset(body.rationales)
+        and all(given is not None and charter.scale.min <= given <= charter.scale.max for given in points)
+    )
+
+
+def _most_bytes(remarks: Remarks) -> int:
+    """No fewer than they take as JSON, where a character takes six at most."""
+    rationales = sum(len(name) + len(text) + 6 for name, text in remarks.rationales.items())
+    return 6 * (rationales + len(remarks.comment) + len(remarks.reviewer) + len(remarks.command_sha256)) + 100
 
 
 def _misfits(charter: Charter, card: Scorecard, body: ReviewBody) -> Iterator[Violation]:
@@ -181,9 +228,11 @@ def _misfits(charter: Charter, card: Scorecard, body: ReviewBody) -> Iterator[Vi
 def evolve(card: Scorecard, event: ReviewSubmitted, name: str) -> Scorecard:
     """The scorecard after a review, whose event has the id `name`."""
     seats = [
-        replace(seat, event=name, points=event.scores) if seat.review == event.review else seat for seat in card.seats
+        Seat(seat.review, seat.reviewer, name, event.scores) if seat.review == event.review else seat
+        for seat in card.seats
     ]
-    return replace(card, seats=tuple(seats))
+    # As `replace` would, in a third of the time.
+    return Scorecard(card.application, card.cycle, card.version, card.submitted, card.kind, card.claimed, tuple(seats))
 
 
 def decide_score(charter: Charter, card: Scorecard) -> ApplicationScored | None:
@@ -213,35 +262,67 @@ def score(charter: Charter, kind: str, reviews: Sequence[Points]) -> Scores:
     which no sound charter allows to happen, is left out of the result and of the weights. Raises ValueError for reviews
     that `decide_review` would not have accepted.
     """
+    judged, unit = _judged(_Itself(charter), kind), _unit(len(reviews))
+    method, least, most = charter.scoring.criterion, charter.scale.min, charter.scale.max
+    if any(review.points.keys() != judged.criteria for review in reviews):
+        raise ValueError(f"a review does not give points for exactly the criteria of a {kind}")
+    given = [review.points for review in reviews]
     criteria: dict[str, Ratio | None] = {}
     areas: dict[str, AreaShare] = {}
-    weighted, weights = Fraction(0), 0
-    for area in charter.areas:
-        points, maximum = Fraction(0), 0
-        for criterion in area.applicable(kind):
-            given = _combined(charter, criterion.id, reviews)
-            criteria[criterion.id] = None if given is None else Ratio.of(given)
-            if given is not None:
-                points, maximum = points + given, maximum + charter.scale.max
+    sums: list[tuple[int, int, int]] = []
+    for area, weight, names in judged.areas:
+        points, maximum = 0, 0
+        for name in names:
+            try:
+                units, criteria[name] = _combined(method, tuple([one[name] for one in given]), least, most)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+            if units is not None:
+                points, maximum = points + units, maximum + most
         if maximum:
-            share = points / maximum
-            areas[area.id] = AreaShare(points=Ratio.of(points), maximum=maximum, share=Ratio.of(share))
-            weighted, weights = weighted + area.weight * share, weights + area.weight
-    if any(set(review.points) != set(criteria) for review in reviews):
-        raise ValueError(f"a review does not give points for exactly the criteria of a {kind}")
-    return Scores(criteria=criteria, areas=areas, total=Ratio.of(weighted / weights if weights else 0))
+            areas[area] = _share(points, unit, maximum)
+            sums.append((weight, points, maximum))
+    # Over one denominator: a sum of fractions would look for the lowest terms at every step.
+    over = lcm(*[maximum for _, _, maximum in sums])
+    weighted = sum(weight * points * (over // maximum) for weight, points, maximum in sums)
+    total = Fraction(weighted, unit * over * (sum(weight for weight, _, _ in sums) or 1))
+    # Not validated once more: every part of it is.
+    return Scores.model_construct(criteria=criteria, areas=areas, total=Ratio.of(total))
 
 
-def _combined(charter: Charter, criterion: str, reviews: Sequence[Points]) -> Fraction | None:
-    """A criterion's score over the reviewers; None where it does not apply."""
-    numbers = [points for review in reviews if (points := review.points.get(criterion)) is not None]
-    if 2 * len(numbers) < len(reviews):
-        return None
-    if not numbers or any(number not in charter.scale for number in numbers):
-        raise ValueError(f"{criterion}: no points, or points that the scale does not have")
-    if charter.scoring.criterion == "mean":
-        return Fraction(sum(numbers), len(numbers))
-    return Fraction(median_low(numbers) + median_high(numbers), 2)
+# Sums are of whole numbers, in units that every mean and median is a multiple of. Few reviewers give few different
+# points, so what they come to is remembered.
+
+
+@lru_cache
+def _unit(reviews: int) -> int:
+    """By what a criterion's score is multiplied to be a whole number."""
+    return lcm(2, *range(1, reviews + 1))
+
+
+@lru_cache(maxsize=4_096)
+def _combined(
+    method: str, column: tuple[int | None, ...], least: int, most: int
+) -> tuple[int, Ratio] | tuple[None, None]:
+    """A criterion's score over the reviewers, in units and as it is; None where it does not apply."""
+    numbers = [points for points in column if points is not None]
+    if 2 * len(numbers) < len(column):
+        return None, None
+    if not numbers or not least <= min(numbers) <= max(numbers) <= most:
+        raise ValueError("no points, or points that the scale does not have")
+    unit = _unit(len(column))
+    if method == "mean":
+        score = sum(numbers) * (unit // len(numbers))
+    else:
+        score = (median_low(numbers) + median_high(numbers)) * (unit // 2)
+    return score, Ratio.of(Fraction(score, unit))
+
+
+@lru_cache(maxsize=4_096)
+def _share(points: int, unit: int, maximum: int) -> AreaShare:
+    return AreaShare(
+        points=Ratio.of(Fraction(points, unit)), maximum=maximum, share=Ratio.of(Fraction(points, unit * maximum))
+    )
 
 
 # --- signed commands ------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.cycles import CycleClosed, CycleOpened
+from schemas.screening import ApplicationClarified, ApplicationScreened, CycleScreened
 from services.chassis.failures import NotYetError
 from services.chassis.ids import opaque_id
 from services.chassis.inbox import Handlers
 from services.scoring import store
 from services.scoring.assignment import ImpossibleError
-from services.scoring.cycle import assign_reviewers, close_cycle, open_cycle, supersedes, withdraw
+from services.scoring.cycle import assign_reviewers, close_cycle, end_screening, open_cycle, supersedes, withdraw
 
 if TYPE_CHECKING:
     from schemas.envelope import Header
@@ -53,12 +54,38 @@ async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, _header: Hea
     await store.withdraw_application(tx.db, event.application)
 
 
-async def seat(tx: Tx, event: CycleClosed | ApplicationSubmitted | ApplicationWithdrawn, _header: Header) -> None:
+@handlers.on(ApplicationScreened)
+async def keep_verdict(tx: Tx, event: ApplicationScreened, header: Header) -> None:
+    """What is ineligible is not reviewed, as if it were withdrawn; what was asked, reviewers see."""
+    await known_cycle(tx, event.cycle)
+    await store.keep_verdict(tx.db, event)
+    if event.verdict == "sent-back":
+        await store.keep_question(tx.db, event, header.id)
+
+
+@handlers.on(ApplicationClarified)
+async def keep_answer(tx: Tx, event: ApplicationClarified, _header: Header) -> None:
+    """So they do what was answered."""
+    await store.keep_answer(tx.db, event)
+
+
+@handlers.on(CycleScreened)
+async def fix_eligible(tx: Tx, event: CycleScreened, _header: Header) -> None:
+    """Of what closing stated, this is reviewed."""
+    await store.save_cycle(tx.db, end_screening(await known_cycle(tx, event.cycle), event))
+
+
+Settling = CycleClosed | CycleScreened | ApplicationSubmitted | ApplicationWithdrawn | ApplicationScreened
+
+
+async def seat(tx: Tx, event: Settling, _header: Header) -> None:
     """Whatever completes the set lets reviewing begin."""
     await seat_reviewers(tx, await known_cycle(tx, event.cycle))
 
 
 handlers.then(CycleClosed)(seat)
+handlers.then(CycleScreened)(seat)
+handlers.then(ApplicationScreened)(seat)
 handlers.then(ApplicationSubmitted)(seat)
 handlers.then(ApplicationWithdrawn)(seat)
 
@@ -72,7 +99,7 @@ async def known_cycle(tx: Tx, name: str) -> Cycle:
 
 
 async def seat_reviewers(tx: Tx, cycle: Cycle) -> None:
-    """Assign reviewers once the cycle is closed and exactly the versions that it stated are here.
+    """Assign reviewers once the cycle is closed, screened if its charter says so, and exactly what was stated is here.
 
     Keeps why, where the reviewers do not suffice. `cycle` is locked by this transaction.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from schemas.reviews import ApplicationScored, ReviewSubmitted
     from services.chassis.database import Tx
-    from services.scoring.domain import Review
+    from services.scoring.domain import Review, Scorecard
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,15 @@ class Taken:
     event: str
 
 
-async def take_reviews(tx: Tx, reviews: Sequence[Review]) -> list[Taken | RefusedError]:
-    """Take what the rules allow, in order, and score what is complete; says of each in turn what became of it."""
-    cards = await store.scorecards(tx.db, {review.body.application for review in reviews})
+async def take_reviews(
+    tx: Tx, reviews: Sequence[Review], cards: dict[str, Scorecard] | None = None
+) -> list[Taken | RefusedError]:
+    """Take what the rules allow, in order, and score what is complete; says of each in turn what became of it.
+
+    `cards` are those of all `reviews`, where this transaction has them locked already.
+    """
+    if cards is None:
+        cards = await store.scorecards(tx.db, {review.body.application for review in reviews})
     cycles = await store.cycles(tx.db, {review.cycle for review in reviews})
     answers: list[Taken | RefusedError] = []
     taken: list[tuple[str, ReviewSubmitted]] = []

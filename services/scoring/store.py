@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from schemas.charter import Charter
 from schemas.exact import SetDigest
 from schemas.reviews import Points
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from schemas.applications import ApplicationSubmitted
     from schemas.cycles import CycleOpened
     from schemas.reviews import ApplicationScored, ReviewAssigned, ReviewerEnrolled, ReviewSubmitted
+    from schemas.screening import ApplicationClarified, ApplicationScreened
     from services.chassis.auth import Principal
     from services.chassis.database import Connection
 
@@ -47,6 +50,9 @@ def _cycle(row: Any) -> Cycle:  # noqa: ANN401  (a row)
     if row["closed"] is not None:
         submitted = SetDigest(count=row["submitted_count"], sha256=row["submitted_sha256"])
         closing = Closing(row["closed"], row["seed"], submitted)
+    eligible = None
+    if row["eligible_sha256"] is not None:
+        eligible = SetDigest(count=row["eligible_count"], sha256=row["eligible_sha256"])
     charter = _charter(row["charter"])
     return Cycle(
         row["cycle"],
@@ -55,6 +61,7 @@ def _cycle(row: Any) -> Cycle:  # noqa: ANN401  (a row)
         row["commitment"],
         closing,
         assigned=row["assigned"],
+        eligible=eligible,
     )
 
 
@@ -74,13 +81,15 @@ async def save_cycle(db: Connection, cycle: Cycle) -> None:
     closing = cycle.closing
     await db.execute(
         "update projection.cycle set closed = $2, seed = $3, submitted_count = $4, submitted_sha256 = $5,"
-        " assigned = $6 where cycle = $1",
+        " assigned = $6, eligible_count = $7, eligible_sha256 = $8 where cycle = $1",
         cycle.name,
         closing and closing.event,
         closing and closing.seed,
         closing and closing.submitted.count,
         closing and closing.submitted.sha256,
         cycle.assigned,
+        cycle.eligible and cycle.eligible.count,
+        cycle.eligible and cycle.eligible.sha256,
     )
 
 
@@ -142,6 +151,40 @@ async def withdraw_application(db: Connection, name: str) -> None:
     await db.execute("update projection.application set withdrawn = true where application = $1", name)
 
 
+async def keep_verdict(db: Connection, event: ApplicationScreened) -> None:
+    """Take an application out of its cycle or back into it, by the last verdict on it.
+
+    One with reviewers stays: the end of the screening stated it as eligible, and the verdict that says so is to come.
+    """
+    await db.execute(
+        "update projection.application a set withdrawn = $2 where application = $1"
+        " and not exists (select from projection.review r where r.application = a.application)",
+        event.application,
+        event.verdict == "ineligible",
+    )
+
+
+async def keep_question(db: Connection, event: ApplicationScreened, event_id: str) -> None:
+    """Keep what the program asked."""
+    text = event.private.text if event.private else ""
+    await db.execute(
+        "insert into projection.question values ($1, $2, $3, $4)", event_id, event.application, text, event.due
+    )
+
+
+async def keep_answer(db: Connection, event: ApplicationClarified) -> None:
+    """Keep what the applicant answered."""
+    text = event.private.text if event.private else ""
+    await db.execute("update projection.question set answer = $2 where question = $1", event.question, text)
+
+
+async def questions(db: Connection, application: str) -> list[Any]:
+    """What was asked of an application and answered: rows of text, due, answer, the oldest first."""
+    return await db.fetch(
+        "select text, due, answer from projection.question where application = $1 order by question", application
+    )
+
+
 async def standing(db: Connection, cycle: str) -> dict[str, Standing]:
     """The submitted, not withdrawn applications, by id."""
     rows = await db.fetch(
@@ -155,8 +198,10 @@ async def standing(db: Connection, cycle: str) -> dict[str, Standing]:
 async def progress(db: Connection, cycle: str) -> tuple[int, int, int]:
     """How many reviews are assigned, how many are in, and how many applications are scored."""
     row = await db.fetchrow(
-        "select count(review), count(r.submitted), count(distinct application) filter (where scored is not null)"
-        " from projection.application left join projection.review r using (application) where cycle = $1",
+        "select count(r.review), count(g.event), count(distinct s.application)"
+        " from projection.application a left join projection.review r using (application)"
+        " left join projection.given g using (review) left join projection.scored s using (application)"
+        " where a.cycle = $1",
         cycle,
     )
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])
@@ -222,14 +267,14 @@ async def kids(db: Connection, reviewer: str) -> list[str]:
     return [row["kid"] for row in rows]
 
 
-async def keys(db: Connection, kids: Collection[str]) -> dict[str, tuple[Sender, dict[str, Any]]]:
-    """Whose the known ones of `kids` are, and their JWKs."""
+async def keys(db: Connection, kids: Collection[str]) -> dict[str, tuple[Sender, str]]:
+    """Whose the known ones of `kids` are, and their public keys: the `x` of the JWK."""
     rows = await db.fetch(
-        "select kid, jwk, reviewer, cycle from private.key join projection.reviewer using (reviewer)"
+        "select kid, jwk->>'x', reviewer, cycle from private.key join projection.reviewer using (reviewer)"
         " where kid = any($1::text[])",
         list(kids),
     )
-    return {row["kid"]: (Sender(row["reviewer"], row["cycle"]), row["jwk"]) for row in rows}
+    return {kid: (Sender(reviewer, cycle), x) for kid, x, reviewer, cycle in rows}
 
 
 # --- reviews --------------------------------------------------------------------------------------------------------
@@ -249,66 +294,72 @@ async def add_seats(db: Connection, seats: Sequence[ReviewAssigned]) -> None:
 async def scorecards(db: Connection, applications: Collection[str]) -> dict[str, Scorecard]:
     """The known ones of `applications` that have reviewers, locked in the order of their ids."""
     rows = await db.fetch(
-        "select application, cycle, version, submitted, identity->>'kind' as kind, claimed from projection.application"
+        "select application, cycle, version, submitted, identity->>'kind', claimed from projection.application"
         " where application = any($1::text[]) and not withdrawn order by application for update",
         list(applications),
     )
     seats: dict[str, list[Seat]] = {}
     # A second query, once the locks are held: a review that was under way in another transaction is in by now.
-    for row in await db.fetch(
-        "select * from projection.review where application = any($1::text[]) order by review", list(applications)
+    for application, review, reviewer, event, points, recommendation in await db.fetch(
+        "select r.application, r.review, r.reviewer, g.event, g.points, g.recommendation"
+        " from projection.review r left join projection.given g using (review)"
+        " where r.application = any($1::text[]) order by r.review",
+        list(applications),
     ):
-        points = None
-        if row["submitted"] is not None:
-            points = Points(points=row["points"], recommendation=row["recommendation"])
-        seat = Seat(row["review"], row["reviewer"], row["submitted"], points)
-        seats.setdefault(row["application"], []).append(seat)
+        given = None
+        if event is not None:
+            # Checked when they were taken.
+            given = Points.model_construct(points=orjson.loads(points), recommendation=recommendation)
+        seats.setdefault(application, []).append(Seat(review, reviewer, event, given))
     return {
-        row["application"]: Scorecard(
-            application=row["application"],
-            cycle=row["cycle"],
-            version=row["version"],
-            submitted=row["submitted"],
-            kind=row["kind"],
-            claimed=frozenset(row["claimed"]),
-            seats=tuple(seats[row["application"]]),
+        application: Scorecard(
+            application, cycle, version, submitted, kind, frozenset(claimed), tuple(seats[application])
         )
-        for row in rows
-        if row["application"] in seats
+        for application, cycle, version, submitted, kind, claimed in rows
+        if application in seats
     }
+
+
+def _sorted(points: dict[str, int | None]) -> str:
+    """Canonical: the names are a charter's ids, the points a scale's."""
+    return orjson.dumps(points, option=orjson.OPT_SORT_KEYS).decode()
 
 
 async def save_reviews(
     db: Connection, reviews: Sequence[tuple[str, ReviewSubmitted]], scored: Sequence[tuple[str, ApplicationScored]]
 ) -> None:
     """Keep reviews that came in and scores that they led to, each with its event's id."""
-    await db.executemany(
-        "update projection.review set submitted = $2, points = $3, recommendation = $4 where review = $1",
-        [
-            (event.review, name, event.scores.points, event.scores.recommendation)
-            for name, event in reviews
-            if event.scores is not None
-        ],
-    )
-    await db.executemany(
-        "update projection.application set scored = $2 where application = $1",
-        [(event.application, name) for name, event in scored],
+    given = [(name, event, event.scores) for name, event in reviews if event.scores is not None]
+    await db.execute(
+        """
+        with scored as (insert into projection.scored select * from unnest($5::text[], $6::text[]))
+        insert into projection.given select * from unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
+        """,
+        [event.review for _, event, _ in given],
+        [name for name, *_ in given],
+        [_sorted(scores.points) for *_, scores in given],
+        [scores.recommendation for *_, scores in given],
+        [event.application for _, event in scored],
+        [name for name, _ in scored],
     )
 
 
 async def assignments(db: Connection, reviewer: str) -> list[Any]:
     """What a reviewer was given: rows of review, application, submitted."""
     return await db.fetch(
-        "select review, application, submitted from projection.review where reviewer = $1 order by review", reviewer
+        "select r.review, r.application, g.event is not null as submitted"
+        " from projection.review r left join projection.given g using (review) where r.reviewer = $1 order by r.review",
+        reviewer,
     )
 
 
 async def review_of(db: Connection, review: str, who: Principal) -> Any:  # noqa: ANN401  (a row, or None)
     """A review with its application, for the account whose review it is."""
     return await db.fetchrow(
-        "select r.review, r.points, r.recommendation, r.submitted is not null as submitted, a.application, a.cycle,"
-        " a.version, a.identity, a.claims, a.answers from projection.review r join projection.application a"
-        " using (application) join private.reviewer p using (reviewer)"
+        "select r.review, g.points::jsonb as points, g.recommendation, g.event is not null as submitted, a.application,"
+        " a.cycle, a.version, a.identity, a.claims, a.answers from projection.review r"
+        " join projection.application a using (application) join private.reviewer p using (reviewer)"
+        " left join projection.given g using (review)"
         " where r.review = $1 and p.issuer = $2 and p.subject = $3",
         review,
         who.issuer,
@@ -320,17 +371,23 @@ async def review_of(db: Connection, review: str, who: Principal) -> Any:  # noqa
 
 
 async def remember(db: Connection, commands: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Note commands (id, SHA-256 of the payload) for ever; says of each in turn: "new", "duplicate" or "reused"."""
+    """Note commands (UUID, SHA-256 of the payload) for ever; says of each in turn: "new", "duplicate" or "reused"."""
     first = dict(reversed(commands))
     # Who comes second with the same id, in another transaction, waits here for the first one's end.
     rows = await db.fetch(
-        "insert into private.command select name, payload, false from unnest($1::text[], $2::bytea[])"
-        " as t (name, payload) order by name on conflict do nothing returning command",
+        "insert into private.command select * from unnest($1::uuid[], $2::bytea[])"
+        " as t (command, payload_sha256) order by command on conflict do nothing returning command",
         list(first),
         list(first.values()),
     )
-    fresh = {row["command"] for row in rows}
-    rows = await db.fetch("select command, payload_sha256 from private.command where command = any($1)", list(first))
+    if len(rows) == len(commands):
+        return ["new"] * len(commands)
+    fresh = {str(row["command"]) for row in rows}
+    rows = await db.fetch(
+        "select command::text, payload_sha256 from private.command where command = any($1::uuid[])"
+        " union all select command::text, payload_sha256 from private.reused where command = any($1::uuid[])",
+        list(first),
+    )
     known = {(row["command"], row["payload_sha256"]) for row in rows}
     said, reused = [], []
     for name, payload in commands:
@@ -341,7 +398,7 @@ async def remember(db: Connection, commands: Sequence[tuple[str, bytes]]) -> lis
             said.append("duplicate")
         else:
             known.add((name, payload))
-            reused.append((name, payload, True))
+            reused.append((name, payload))
             said.append("reused")
-    await db.executemany("insert into private.command values ($1, $2, $3) on conflict do nothing", reused)
+    await db.executemany("insert into private.reused values ($1, $2) on conflict do nothing", reused)
     return said

@@ -13,33 +13,35 @@ from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
-from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
 from schemas.envelope import complaint
 from schemas.reviews import ReviewCommand
+from services.chassis.database import Behind
 from services.chassis.metrics import COMMANDS
 from services.chassis.refusal import RefusedError
 from services.scoring import store
-from services.scoring.commands import COMMAND_TYPE, UnprovenError, signature_holds, unpack
+from services.scoring.commands import COMMAND_TYPE, UnprovenError, signature_holds, unpack, verifier
 from services.scoring.domain import Reason, Review, check_command, refuse
 from services.scoring.reviews import take_reviews
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from joserfc.jws import CompactSignature
-
     from services.chassis.database import Database, Tx
     from services.chassis.record import Record
-    from services.scoring.domain import Sender
+    from services.scoring.commands import Unpacked
+    from services.scoring.domain import Scorecard, Sender
 
 LOG_SECONDS = 10.0
 """Between two log lines about ignored records, at least: whoever floods the topic must not flood the log."""
+
+TURN = 50
+"""Payloads that are parsed before the loop has its turn."""
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -47,18 +49,37 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """A record that a registered key signed, and the command id in it."""
+class Read:
+    """A record that is a JWS, and the command in it, or why there is none."""
 
     record: Record
+    jws: Unpacked
+    command: ReviewCommand | ValidationError
+
+    @property
+    def command_id(self) -> str | None:
+        """The id in a payload that may otherwise be anything."""
+        if isinstance(self.command, ReviewCommand):
+            return self.command.command_id
+        try:
+            found = orjson.loads(self.jws.payload)["command_id"]
+        except (ValueError, TypeError, KeyError):
+            return None
+        return found if isinstance(found, str) and _COMMAND_ID.fullmatch(found) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A command that a registered key signed, and its id."""
+
+    read: Read
     sender: Sender
-    payload: bytes
     command_id: str
 
     @property
     def record_sha256(self) -> str:
         """Of the record's value, hex."""
-        return sha256(self.record.value or b"").hexdigest()
+        return sha256(self.read.record.value or b"").hexdigest()
 
 
 class Submissions:
@@ -73,11 +94,17 @@ class Submissions:
 
     async def process(self, tx: Tx, records: list[Record]) -> tuple[()]:
         """Carry out or refuse every command of the batch alone; none is anybody else's affair."""
-        signed = await self._signed(tx, records)
+        unpacked = self._unpacked(tx, records)
+        async with Behind() as behind:
+            # Locked under the keys of the records, which those of their commands must equal.
+            loading = await behind.go(_load(tx, unpacked))
+            read = await _read(unpacked)
+            keys, cards = await loading
+        signed = await self._signed(tx, read, keys)
         opened = await store.opened_cycles(tx.db)
         refused: list[tuple[Signed, RefusedError]] = []
         reviews: list[tuple[Signed, Review]] = []
-        said = await store.remember(tx.db, [(one.command_id, sha256(one.payload).digest()) for one in signed])
+        said = await store.remember(tx.db, [(one.command_id, sha256(one.read.jws.payload).digest()) for one in signed])
         for one, word in zip(signed, said, strict=True):
             if word == "duplicate":
                 continue
@@ -85,7 +112,7 @@ class Submissions:
                 reviews.append((one, _review(one, opened, reused=word == "reused")))
             except RefusedError as refusal:
                 refused.append((one, refusal))
-        answers = await take_reviews(tx, [review for _, review in reviews])
+        answers = await take_reviews(tx, [review for _, review in reviews], cards)
         refused += [
             (one, answer) for (one, _), answer in zip(reviews, answers, strict=True) if isinstance(answer, RefusedError)
         ]
@@ -96,26 +123,27 @@ class Submissions:
         tx.note(COMMANDS, sum(not isinstance(answer, RefusedError) for answer in answers), result="accepted", reason="")
         return ()
 
-    async def _signed(self, tx: Tx, records: list[Record]) -> list[Signed]:
-        """The records that a registered key signed; the others are ignored."""
-        unpacked: list[tuple[Record, CompactSignature]] = []
+    def _unpacked(self, tx: Tx, records: list[Record]) -> list[tuple[Record, Unpacked]]:
+        """The records that are JWS as they must be; the others are ignored."""
+        unpacked = []
         for record in records:
             try:
                 unpacked.append((record, unpack(record.value or b"", COMMAND_TYPE)))
             except UnprovenError as error:
                 self._ignore(tx, str(error))
-        keys = await store.keys(tx.db, {jws.headers()["kid"] for _, jws in unpacked})
-        jwks = {kid: jwk for kid, (_, jwk) in keys.items()}
+        return unpacked
+
+    async def _signed(self, tx: Tx, read: list[Read], keys: Mapping[str, tuple[Sender, str]]) -> list[Signed]:
+        """The commands that a registered key signed; the others are ignored."""
         # In a thread: verifying takes most of this path's time, and the loop must go on.
-        faults = await asyncio.to_thread(_faults, [jws for _, jws in unpacked], jwks)
+        faults = await asyncio.to_thread(_faults, [one.jws for one in read], {kid: x for kid, (_, x) in keys.items()})
         signed = []
-        for (record, jws), fault in zip(unpacked, faults, strict=True):
-            payload = jws.payload or b""
-            command_id = None if fault else _command_id(payload)
+        for one, fault in zip(read, faults, strict=True):
+            command_id = None if fault else one.command_id
             if command_id is None:
                 self._ignore(tx, fault or "no-command-id")
             else:
-                signed.append(Signed(record, keys[jws.headers()["kid"]][0], payload, command_id))
+                signed.append(Signed(one, keys[one.jws.kid][0], command_id))
         return signed
 
     def _ignore(self, tx: Tx, reason: str) -> None:
@@ -136,26 +164,44 @@ class Submissions:
         """Nothing ever waits."""
 
 
-def _faults(unpacked: Sequence[CompactSignature], jwks: Mapping[str, dict[str, Any]]) -> list[str | None]:
-    """What is wrong with each signature; None where it holds."""
-    keys = {kid: OKPKey.import_key(jwk) for kid, jwk in jwks.items()}
+async def _load(
+    tx: Tx, unpacked: Sequence[tuple[Record, Unpacked]]
+) -> tuple[dict[str, tuple[Sender, str]], dict[str, Scorecard]]:
+    """The keys that are named, and the scorecards of the applications that are."""
+    keys = await store.keys(tx.db, {jws.kid for _, jws in unpacked})
+    names = {_name(record.key or b"") for record, _ in unpacked}
+    return keys, await store.scorecards(tx.db, names)
+
+
+def _name(key: bytes) -> str:
+    """The id that a record is sent under; empty, which no id is, where the database could not hold it."""
+    text = key[:1_000].decode(errors="replace")
+    return "" if "\0" in text else text
+
+
+async def _read(unpacked: Sequence[tuple[Record, Unpacked]]) -> list[Read]:
+    """Parse what the records say, letting the loop have its turn now and then."""
+    read: list[Read] = []
+    for number, (record, jws) in enumerate(unpacked):
+        try:
+            read.append(Read(record, jws, ReviewCommand.model_validate_json(jws.payload)))
+        except ValidationError as error:
+            read.append(Read(record, jws, error))
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+    return read
+
+
+def _faults(unpacked: Sequence[Unpacked], keys: Mapping[str, str]) -> list[str | None]:
+    """What is wrong with each signature; None where it holds. `keys` are public ones by their ids."""
     faults: list[str | None] = []
     for jws in unpacked:
-        key = keys.get(jws.headers()["kid"])
-        if key is None:
+        x = keys.get(jws.kid)
+        if x is None:
             faults.append("unknown-key")
         else:
-            faults.append(None if signature_holds(jws, key) else "bad-signature")
+            faults.append(None if signature_holds(jws, verifier(x)) else "bad-signature")
     return faults
-
-
-def _command_id(payload: bytes) -> str | None:
-    """The id in a payload that may otherwise be anything."""
-    try:
-        found = orjson.loads(payload)["command_id"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return found if isinstance(found, str) and _COMMAND_ID.fullmatch(found) else None
 
 
 def _review(one: Signed, opened: Mapping[str, str], *, reused: bool) -> Review:
@@ -164,10 +210,8 @@ def _review(one: Signed, opened: Mapping[str, str], *, reused: bool) -> Review:
         raise RefusedError(
             Reason.REUSED_COMMAND_ID, "Another command came under this id: give every command a new one."
         )
-    try:
-        command = ReviewCommand.model_validate_json(one.payload)
-    except ValidationError as error:
-        raise RefusedError(Reason.MALFORMED, complaint(error)) from error
-    record = one.record
+    command, record = one.read.command, one.read.record
+    if isinstance(command, ValidationError):
+        raise RefusedError(Reason.MALFORMED, complaint(command)) from command
     check_command(command, one.sender, record_key=record.key, arrived_ms=record.timestamp_ms, cycles=opened)
     return Review(one.sender.reviewer, one.sender.cycle, command.body, "kafka", one.record_sha256)

@@ -12,11 +12,11 @@ from fastapi import APIRouter
 
 from deploy.embedded import Stack
 from schemas.cycles import CycleDeadlineExtended
-from schemas.envelope import Header
+from schemas.envelope import Header, parse, read
 from schemas.topics import EVENT_TOPICS, dead_letters
 from services.chassis import topics
 from services.chassis.clock import ProgramClock
-from services.chassis.database import Tx
+from services.chassis.database import CHUNK, Tx
 from services.chassis.failures import NotYetError
 from services.chassis.ids import opaque_id
 from services.chassis.inbox import Handlers
@@ -92,6 +92,46 @@ async def test_what_a_transaction_records_takes_effect_elsewhere_once_and_in_ord
     await eventually(all_seen)
     assert await probe.seen(cycle) == list(range(1, 21))
     assert await probe.service.database.pool.fetchval("select count(*) from chassis.outbox") == 0
+
+
+async def test_what_one_transaction_records_many_of_is_written_whole_and_in_order(
+    probe: Probe, clock: ProgramClock
+) -> None:
+    cycles, many = [opaque_id() for _ in range(3)], 2 * CHUNK + 100
+    async with probe.service.database.transaction() as tx:
+        for number in range(many):
+            tx.record(CycleDeadlineExtended(cycle=cycles[number % 3], deadline=clock.now(), reason=f"{number}"))
+        made = list(await tx.flush())
+
+    async def all_seen() -> bool:
+        return sum([len(await probe.seen(cycle)) for cycle in cycles]) >= many
+
+    await eventually(all_seen)
+    for cycle in cycles:
+        assert await probe.seen(cycle) == [one.header.sequence for one in made if one.header.subject == cycle]
+    rows = await probe.service.database.pool.fetch(
+        "select id, subject, sequence, type, leaf_hash, leaf from chassis.event_log order by id"
+    )
+    assert [tuple(row) for row in rows] == [
+        (h.id, h.subject, h.sequence, h.type, one.leaf_hash, one.leaf) for one in made for h in (one.header,)
+    ]
+    assert [read(parse(one.record)).model_dump()["reason"] for one in made] == [f"{number}" for number in range(many)]
+
+
+async def test_of_many_events_none_leaves_where_one_cannot_be_written(probe: Probe, clock: ProgramClock) -> None:
+    cycle = opaque_id()
+
+    async def record(size: int) -> None:
+        async with probe.service.database.transaction() as tx:
+            for number in range(2 * CHUNK):
+                reason = "x" * size if number == CHUNK + 1 else "flood"
+                tx.record(CycleDeadlineExtended(cycle=cycle, deadline=clock.now(), reason=reason))
+
+    with pytest.raises(ValueError, match="60,000 are allowed"):
+        await record(60_000)
+    assert await probe.service.database.pool.fetchval("select count(*) from chassis.event_log") == 0
+    await record(1)
+    assert await probe.service.database.pool.fetchval("select count(*) from chassis.event_log") == 2 * CHUNK
 
 
 async def test_what_a_failed_transaction_recorded_never_leaves(probe: Probe, clock: ProgramClock) -> None:

@@ -740,7 +740,7 @@ async def test_a_command_delivered_again_has_no_second_effect_and_its_id_is_neve
     assert sequences == [1, 2]
     (review,) = await scoring.leaves(ReviewSubmitted)
     points = await scoring.service.database.pool.fetchval(
-        "select points from projection.review where review = $1", review.data["review"]
+        "select points::jsonb from projection.given where review = $1", review.data["review"]
     )
     assert points == given()
     again = await scoring.post(me, application)

@@ -56,3 +56,45 @@ def test_published_vectors_that_fit_our_subset_agree() -> None:
         agreed += 1
         assert ours == (VECTORS / "output" / file.name).read_bytes().strip()
     assert agreed or not VECTORS.exists()
+
+
+def slowly(value: Any) -> None:
+    """What `canonical` refuses, said plainly: one value after the other, each in its own words."""
+    if value is None or isinstance(value, bool | str):
+        return
+    if type(value) is int and -SAFE_INTEGER <= value <= SAFE_INTEGER:
+        return
+    if type(value) is list:
+        for item in value:
+            slowly(item)
+    elif type(value) is dict:
+        for key, item in value.items():
+            if not (isinstance(key, str) and key.isascii()):
+                raise NotCanonicalError(key)
+            slowly(item)
+    else:
+        raise NotCanonicalError(value)
+
+
+odd = scalars | st.floats() | st.integers() | st.binary() | st.just(())
+anything = st.recursive(
+    odd, lambda inner: st.lists(inner) | st.dictionaries(keys | st.text() | st.integers(), inner), max_leaves=20
+)
+
+
+@given(anything)
+def test_exactly_what_has_no_canonical_form_is_refused(value: Any) -> None:
+    try:
+        slowly(value)
+    except NotCanonicalError:
+        with pytest.raises(NotCanonicalError):
+            canonical(value)
+    else:
+        assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("edge", [SAFE_INTEGER, -SAFE_INTEGER])
+def test_the_largest_integers_that_every_reader_keeps_are_written_and_one_more_is_refused(edge: int) -> None:
+    assert canonical([edge]) == f"[{edge}]".encode()
+    with pytest.raises(NotCanonicalError):
+        canonical([edge + (1 if edge > 0 else -1)])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
 
 import orjson
 import pytest
@@ -191,3 +195,97 @@ def test_contact_and_answers_are_blocks_of_their_classes() -> None:
         }
     )
     assert set(event.blocks()) == {"identity", "claims", "contact", "answers/crm", "answers/gis"}
+
+
+# Reading at one go equals reading step by step.
+
+
+def unsealed(record: bytes) -> tuple[e.Envelope, bytes, dict[str, str]]:
+    """`taken_apart` the obvious way: the envelope by its model, the leaf dumped anew, each opening step by step."""
+    envelope = e.Envelope.model_validate_json(record)
+    body = json.loads(record)
+    openings = body["data"].pop("disclosures", {})
+    assert isinstance(openings, dict)
+    assert isinstance(body["data"]["sealed"], dict)
+    for block, opening in openings.items():
+        hashed = base64.urlsafe_b64encode(sha256(opening.encode("ascii")).digest()).decode().rstrip("=")
+        assert body["data"]["sealed"].get(block) == hashed
+        raw = base64.b64decode(opening + "=" * (-len(opening) % 4), altchars=b"-_", validate=True)
+        assert base64.urlsafe_b64encode(raw).decode().rstrip("=") == opening
+        _salt, name, _value = json.loads(raw)
+        assert name == block
+    return envelope, canonical(body), openings
+
+
+def same(record: bytes) -> bool:
+    """Both ways give the same, or both refuse; says which."""
+    try:
+        envelope, leaf, openings = unsealed(record)
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
+        with pytest.raises(ValueError):  # noqa: PT011  (whichever of ours: both are errors of a value)
+            e.taken_apart(record)
+        return False
+    found, bytes_, opened = e.taken_apart(record)
+    assert (bytes_, opened) == (leaf, openings)
+    assert found.model_dump(exclude={"data"}) == envelope.model_dump(exclude={"data"})
+    assert found.data == json.loads(leaf)["data"]
+    return True
+
+
+junk: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.just({})
+)
+places = st.sampled_from(
+    ["id", "type", "source", "subject", "time", "sequence", "specversion", "dataschema", "salt", "data", "region"]
+)
+
+
+@given(st.text(max_size=200), st.sampled_from([None, "cycle-ü"]))
+def test_a_record_is_taken_apart_at_one_go_as_it_is_step_by_step(reason: str, actor: str | None) -> None:
+    assert same(e.write(withdrawn(reason), header(withdrawn(), actor=actor), os.urandom).record)
+
+
+@given(places, junk)
+def test_a_record_with_anything_else_in_a_place_of_its_envelope_fares_the_same_both_ways(
+    place: str, value: object
+) -> None:
+    body = {**orjson.loads(e.write(withdrawn(), header(withdrawn()), os.urandom).record), place: value}
+    same(json.dumps(body).encode())
+
+
+@given(st.sampled_from(["sealed", "disclosures", "mood"]), junk | st.dictionaries(st.text(max_size=5), junk))
+def test_a_record_with_anything_else_in_its_data_fares_the_same_both_ways(place: str, value: object) -> None:
+    body = orjson.loads(e.write(withdrawn(), header(withdrawn()), os.urandom).record)
+    body["data"][place] = value
+    same(json.dumps(body).encode())
+
+
+@given(st.integers(0, 2_000), st.integers(0, 255))
+def test_a_record_with_one_byte_changed_fares_the_same_both_ways(at: int, byte: int) -> None:
+    record = bytearray(e.write(withdrawn(), header(withdrawn()), os.urandom).record)
+    record[at % len(record)] = byte
+    same(bytes(record))
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127), max_size=12) | st.binary(max_size=12).map(e.b64url))
+def test_base64url_is_read_exactly_where_it_was_written_so(text: str) -> None:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        raw = b"\xff" + text.encode()  # anything that is not written so
+    if e.b64url(raw) == text:
+        assert e.unb64url(text) == raw
+    else:
+        with pytest.raises(ValueError):  # noqa: PT011  (binascii's or ours)
+            e.unb64url(text)
+
+
+@given(
+    st.sampled_from(["A", "QQ", "QR", "QUI", "QUJ", "QUJD", "Q=", "QQ==", "+w", "-w", "/w", "_w", "Q Q", "QQ\n", ""])
+)
+def test_no_bytes_have_two_spellings(text: str) -> None:
+    if text in {"QQ", "QUI", "QUJD", "-w", "_w", ""}:
+        assert e.b64url(e.unb64url(text)) == text
+    else:
+        with pytest.raises(ValueError):  # noqa: PT011  (binascii's or ours)
+            e.unb64url(text)

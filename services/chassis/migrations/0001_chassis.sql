@@ -6,7 +6,7 @@ create schema if not exists projection;
 create table chassis.aggregate (
     subject text collate "C" primary key,
     sequence bigint not null
-);
+) with (fillfactor = 80);
 
 -- Every event that this service ever recorded, as the ledger must have it. Append-only.
 create table chassis.event_log (
@@ -31,7 +31,9 @@ create table chassis.outbox (
     record bytea not null,
     traceparent text,
     recorded_at timestamptz not null default clock_timestamp()
-);
+) with (toast_tuple_target = 8160);
+-- What is sealed does not compress, and leaves again in a moment.
+alter table chassis.outbox alter column record set storage external;
 
 -- The last sequence of every aggregate of other services that took effect here.
 create table chassis.mark (

@@ -19,8 +19,7 @@ create table projection.application (
     identity jsonb not null,
     claims jsonb not null,
     answers jsonb not null,
-    claimed text[] not null, -- the criteria that it says do not apply
-    scored text -- id of the event
+    claimed text[] not null -- the criteria that it says do not apply
 );
 create index application_cycle on projection.application (cycle);
 create table projection.reviewer (
@@ -33,12 +32,20 @@ create table projection.review (
     review text collate "C" primary key, -- the reviewer's alias at this application
     application text collate "C" not null references projection.application,
     reviewer text collate "C" not null references projection.reviewer,
-    submitted text, -- id of the event
-    points jsonb,
-    recommendation boolean,
     unique (application, reviewer)
 );
 create index review_reviewer on projection.review (reviewer);
+-- What came in is added and never changed: a row of its own costs a fraction of writing a seat's or an application's anew.
+create table projection.given (
+    review text collate "C" primary key,
+    event text not null, -- its id
+    points text not null, -- canonical JSON: by criterion
+    recommendation boolean not null
+);
+create table projection.scored (
+    application text collate "C" primary key,
+    event text not null -- its id
+);
 
 -- Who a reviewer is, and the keys that sign for them: erasable, and in no event.
 create table private.reviewer (
@@ -57,14 +64,16 @@ create table private.key (
 );
 create index key_reviewer on private.key (reviewer);
 
--- Every command of a known sender, for ever: its first payload, and each other one that came under the same id.
+-- Every command of a known sender, for ever, and each other payload that came under the same id.
 create table private.command (
-    command text collate "C" not null,
+    command uuid primary key,
+    payload_sha256 bytea not null
+);
+create table private.reused (
+    command uuid not null,
     payload_sha256 bytea not null,
-    reused boolean not null,
     primary key (command, payload_sha256)
 );
-create unique index command_once on private.command (command) where not reused;
 
 -- Why the last attempt to assign a cycle's reviewers failed.
 create table private.shortage (

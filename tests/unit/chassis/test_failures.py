@@ -27,6 +27,7 @@ from services.chassis.failures import RacedError, backoff, transient
         asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.InvalidCachedStatementError(),
+        asyncpg.IdleInTransactionSessionTimeoutError(),
     ],
 )
 def test_a_part_that_is_away_passes(error: Exception) -> None:

@@ -105,3 +105,21 @@ async def test_partitions_that_others_hold_are_left_alone() -> None:
     broker.held = {ONE}
     await commit(owed, broker)
     assert broker.committed == [{ZERO: 2}]
+
+
+async def test_offsets_that_are_on_their_way_hold_no_batch_up_and_one_request_carries_what_came_meanwhile() -> None:
+    owed, broker, answered = Offsets("g"), Broker(ZERO), asyncio.Event()
+
+    async def slow() -> None:
+        await answered.wait()
+
+    broker.answer = slow
+    consumer: Any = broker
+    for offset in (1, 2, 3):
+        owed.took([record(ZERO, offset)])
+        owed.soon(consumer)
+        await asyncio.sleep(0)
+    assert broker.committed == []
+    answered.set()
+    await commit(owed, broker)
+    assert broker.committed == [{ZERO: 2}, {ZERO: 4}]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.charter import Charter
 from schemas.exact import Ratio
-from schemas.reviews import Points, ReviewBody, ReviewCommand, Scores
+from schemas.reviews import Points, Remarks, ReviewBody, ReviewCommand, Scores
 from services.chassis.refusal import RefusedError
 from services.scoring import domain
 from services.scoring.domain import (
@@ -292,6 +292,32 @@ def test_a_second_review_of_the_same_application_is_refused() -> None:
 def test_remarks_that_would_not_fit_into_an_event_are_refused() -> None:
     long = dict.fromkeys(SHIPPED.criteria("city"), "\u0001" * 2_000)  # six bytes each in JSON
     assert refused(handed_in(rationales=long, comment="\u0001" * 5_000)).rule == Reason.REMARKS_TOO_LONG
+
+
+@given(
+    points=st.dictionaries(st.sampled_from([FIRST, CLAIMED, "made_up"]), st.integers(-1, 5) | st.none()),
+    rationales=st.dictionaries(st.sampled_from([FIRST, "made_up"]), st.text(max_size=3)),
+    lacks=st.booleans(),
+)
+def test_what_is_seen_to_fit_at_once_breaks_no_rule(
+    points: dict[str, int | None], rationales: dict[str, str], *, lacks: bool
+) -> None:
+    body = handed_in(points=points, rationales=rationales).body
+    if lacks:
+        body = body.model_copy(update={"points": points})
+    misfits = list(domain._misfits(SHIPPED, card(), body))
+    if domain._plainly_fits(SHIPPED, card(), body):
+        assert misfits == []
+    else:
+        assert misfits or None in body.points.values()
+
+
+@given(
+    rationales=st.dictionaries(st.text(max_size=5), st.text(max_size=30), max_size=5), comment=st.text(), name=st.text()
+)
+def test_remarks_take_no_more_bytes_than_is_reckoned(rationales: dict[str, str], comment: str, name: str) -> None:
+    remarks = Remarks(reviewer=name, command_sha256="ab" * 32, rationales=rationales, comment=comment)
+    assert len(remarks.model_dump_json().encode()) <= domain._most_bytes(remarks)
 
 
 def test_a_refusal_shows_no_more_than_a_person_reads() -> None:
