@@ -1,4 +1,4 @@
-"""Generates docs/reference: the event catalogue, the AsyncAPI 3 and OpenAPI documents, the settings, the metrics.
+"""Generates docs/reference: events, the AsyncAPI 3 and OpenAPI documents, the charter's fields, settings, metrics.
 
 `python -m deploy.reference` writes them, `--check` fails when a committed one is not what the code gives.
 """
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import PydanticUndefined
 
+from deploy.charter_fields import charter_fields
 from schemas.envelope import EVENTS, BlockPerKey, Envelope, Event
 from schemas.reviews import ReviewCommand
 from schemas.topics import COMMANDS, EVENT_TOPICS, READERS, dead_letters, events_of
@@ -73,6 +74,7 @@ def documents() -> dict[str, str]:
     """Every generated document by its path below docs/reference."""
     found = {"events.md": event_catalogue(), "asyncapi.json": _json(asyncapi()), "settings.md": settings_table()}
     found["metrics.md"] = metrics_table()
+    found["charter.md"] = charter_fields()
     for name, document in openapi().items():
         found[f"openapi/{name}.json"] = _json(document)
     return found

@@ -54,12 +54,26 @@ class Claims(Value):
     metrics: list[Metric]
 
 
+class File(Value):
+    """An uploaded file. Intake gives it at /intake/v1/applications/{application}/files/{sha256} to whoever may read it.
+
+    What it holds is in no event: who has it can prove by `sha256` that it is this one.
+    """
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    name: str
+    type: str
+    """The media type, as found from the content."""
+    bytes: Annotated[SafeInt, Field(ge=1)]
+
+
 class Evidence(Value):
-    """Where a reviewer can look."""
+    """Where a reviewer can look: at an address (empty: there is none), in a file, or in both."""
 
     url: str
     page: str = ""
     quote: str = ""
+    file: File | None = None
 
 
 class Answer(Value):

@@ -1,7 +1,8 @@
 """The charter: one TOML file (`cec-charter/1`) that defines a designation program.
 
 Everything the program decides by stands here as data: who is eligible, tiers, scale, areas and criteria, scoring,
-levels with their floors and cut-offs, conflicts, facts, metrics, term, disclosure and the announcement's wording.
+levels with their floors and cut-offs, conflicts, what applying takes, facts, metrics, reply and appeal, term,
+disclosure and the announcement's wording.
 `Charter.parse` refuses what does not hold together and names every place at once. Opening a cycle freezes the text
 itself, with `charter_digest`, into the cycle's first event, so comments and spelling stay what the board agreed on.
 
@@ -21,8 +22,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
+from schemas.applying import Appeal, Applying, Window
+from schemas.catalogue import Brief, Fact, Metric, MetricsRule
 from schemas.highlights import Id, Positive, Rule, Text, Wording
 from schemas.soundness import UnsoundError, problems
+from schemas.workdays import Calendar
 
 Block = Literal["identity", "claims", "answers", "scores"]
 """What an announcement may open; what is private or an address never is."""
@@ -142,17 +146,21 @@ class Conflicts(Rule):
 class Criterion(Rule):
     """What is judged, what counts as evidence, and what points look like (keys are scores of the scale).
 
-    `applies` names the kinds of applicant that it is for (absent: all); `na_when` is the one ground on which an
-    applicant may call it not applicable, never given for a core criterion.
+    `asks` is the question that an applicant's statement answers; `not_enough` what is often sent and shows nothing.
+    `applies` names the kinds of applicant that it is for (absent: all); `notes` say what it means for one of them;
+    `na_when` is the one ground on which an applicant may call it not applicable, never given for a core criterion.
     """
 
     id: Id
     name: Text
     core: bool = False
     definition: Text
+    asks: Brief | None = None
     evidence: Text
+    not_enough: Brief | None = None
     looks_like: dict[int, Text] = Field(min_length=1)
     applies: tuple[Id, ...] | None = Field(default=None, min_length=1)
+    notes: dict[Id, Brief] = {}
     na_when: Text | None = None
 
     def applies_to(self, kind: str) -> bool:
@@ -172,65 +180,6 @@ class Area(Rule):
     def applicable(self, kind: str) -> tuple[Criterion, ...]:
         """The criteria that applicants of this kind are judged by."""
         return tuple(criterion for criterion in self.criteria if criterion.applies_to(kind))
-
-
-class Fact(Rule):
-    """Something that an applicant states about itself: a yes or no, a number, one choice or several."""
-
-    id: Id
-    label: Text
-    kind: Literal["yes_no", "count", "choice", "choices"]
-    required: bool = False
-    min: Annotated[int, Field(ge=0)] | None = None
-    max: Annotated[int, Field(ge=0)] | None = None
-    choices: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _bounds_fit_the_kind(self) -> Self:
-        if bool(self.choices) != (self.kind in {"choice", "choices"}):
-            raise ValueError("choices go with kind choice or choices, which need them, and with no other")
-        if self.kind != "count" and (self.min is not None or self.max is not None):
-            raise ValueError("min and max go with kind count only")
-        if self.max is not None and self.max < (self.min or 0):
-            raise ValueError(f"max {self.max} is below min {self.min}")
-        return self
-
-    def problem(self, value: object) -> str | None:
-        """What is wrong with `value` as this fact's value, or None."""
-        listed = ", ".join(self.choices)
-        match self.kind:
-            case "yes_no":
-                return None if isinstance(value, bool) else "must be true or false"
-            case "count":
-                low = self.min or 0
-                if isinstance(value, int) and not isinstance(value, bool) and low <= value:
-                    return f"must be at most {self.max}" if self.max is not None and value > self.max else None
-                return f"must be a whole number, {low} or more"
-            case "choice":
-                return None if value in self.choices else f"must be one of: {listed}"
-            case "choices":
-                if isinstance(value, list | tuple) and all(item in self.choices for item in value):
-                    return None if len(set(value)) == len(value) else "must name each value once"
-                return f"must be a list out of: {listed}"
-
-
-class Metric(Rule):
-    """A performance measure; `target` is customary, decides nothing, and `basis` says how far it can be trusted."""
-
-    id: Id
-    name: Text
-    formula: Text
-    unit: Text
-    direction: Literal["up", "down", "band", "monitor"]
-    service_delivery: bool = False
-    target: Text | None = None
-    basis: Text | None = None
-
-
-class MetricsRule(Rule):
-    """How many service-delivery metrics an applicant must publish."""
-
-    published_service_delivery: Annotated[int, Field(ge=0)]
 
 
 class Term(Rule):
@@ -255,6 +204,8 @@ class Charter(Rule):
     eligibility: Eligibility
     tiers: tuple[Tier, ...] = ()
     scale: Scale
+    calendar: Calendar = Calendar()
+    applying: Applying | None = None
     scoring: Scoring
     levels: tuple[Level, ...] = Field(min_length=1)
     conflicts: Conflicts
@@ -262,6 +213,8 @@ class Charter(Rule):
     facts: tuple[Fact, ...] = ()
     metrics: tuple[Metric, ...] = ()
     metrics_rule: MetricsRule
+    reply: Window | None = None
+    appeal: Appeal | None = None
     term: Term
     disclosure: Disclosure
     announcement: Wording
@@ -286,6 +239,11 @@ class Charter(Rule):
         if found:
             raise UnsoundError(found)
         return self
+
+    @property
+    def screening(self) -> Window | None:
+        """How applications are looked at before they are reviewed; None where all that stand are."""
+        return self.applying.screening if self.applying else None
 
     def tier_of(self, population: int) -> Tier | None:
         """The tier of a population; None when the charter has no tiers or none that holds it."""

@@ -74,6 +74,17 @@ class MemberJoined(Event):
     private: Sealed[Account] = None
 
 
+class MemberRoleChanged(Event):
+    """A person acts for a government in another role. Goes to the log `program`."""
+
+    TYPE = "intake.member.role-changed.v1"
+    ABOUT = "government"
+
+    government: str
+    person: str
+    role: Literal["lead", "editor", "viewer"]
+
+
 class MemberLeft(Event):
     """A person no longer acts for a government. Goes to the log `program`."""
 

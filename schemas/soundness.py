@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from schemas.highlights import template_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from schemas.charter import Charter, Fact
+    from schemas.catalogue import Fact
+    from schemas.charter import Charter, Criterion
     from schemas.highlights import Condition, Problem, Sentence
 
 
@@ -34,12 +35,15 @@ def problems(charter: Charter) -> Iterator[Problem]:
     yield from _repeated("eligibility.kinds", charter.eligibility.kinds)
     yield from _tiers(charter)
     yield from _scale(charter)
+    yield from _applying(charter)
     yield from _levels(charter)
     yield from _areas(charter)
     yield from _judgeable(charter)
     yield from _named("facts", (fact.id for fact in charter.facts))
     yield from _named("metrics", (metric.id for metric in charter.metrics))
     yield from _metrics(charter)
+    for place, window in (("reply", charter.reply), ("appeal", charter.appeal)):
+        yield from _named(f"{place}.grounds", (ground.id for ground in window.grounds) if window else ())
     yield from _term(charter)
     yield from _repeated("disclosure.designated", charter.disclosure.designated)
     yield from _repeated("disclosure.not_designated", charter.disclosure.not_designated)
@@ -84,6 +88,27 @@ def _scale(charter: Charter) -> Iterator[Problem]:
             yield f"scale.anchors[{number}].score", "anchors must stand in ascending order, each score once"
 
 
+def _applying(charter: Charter) -> Iterator[Problem]:
+    applying = charter.applying
+    if applying and applying.extension:
+        yield from _named("applying.extension.grounds", (ground.id for ground in applying.extension.grounds))
+    if applying and applying.screening:
+        yield from _named("applying.screening.grounds", (ground.id for ground in applying.screening.grounds))
+    waivers = applying.fee.waivers if applying and applying.fee else ()
+    yield from _named("applying.fee.waivers", (waiver.id for waiver in waivers))
+    tiers = {tier.id for tier in charter.tiers}
+    for number, waiver in enumerate(waivers):
+        place = f"applying.fee.waivers[{number}]"
+        yield from _unknown(f"{place}.kinds", waiver.kinds, charter.eligibility.kinds, "in eligibility.kinds")
+        yield from _unknown(f"{place}.tiers", waiver.tiers, tiers, "a tier of the charter")
+
+
+def _unknown(place: str, named: Iterable[str] | None, known: Collection[str], what: str) -> Iterator[Problem]:
+    for name in named or ():
+        if name not in known:
+            yield place, f"{name!r} is not {what}"
+
+
 def _levels(charter: Charter) -> Iterator[Problem]:
     levels = charter.levels
     yield from _named("levels", (level.id for level in levels))
@@ -97,7 +122,7 @@ def _levels(charter: Charter) -> Iterator[Problem]:
 
 
 def _areas(charter: Charter) -> Iterator[Problem]:
-    areas, kinds = charter.areas, set(charter.eligibility.kinds)
+    areas = charter.areas
     yield from _named("areas", (area.id for area in areas))
     total = sum(area.weight for area in areas)
     if total != 100:  # noqa: PLR2004  (percent)
@@ -109,14 +134,24 @@ def _areas(charter: Charter) -> Iterator[Problem]:
             if criterion.id in first:
                 yield f"{place}.id", f"{criterion.id!r} is already the id of {first[criterion.id]}"
             first.setdefault(criterion.id, place)
-            if criterion.core and criterion.na_when is not None:
-                yield f"{place}.na_when", "a core criterion is never not applicable"
-            for kind in criterion.applies or ():
-                if kind not in kinds:
-                    yield f"{place}.applies", f"{kind!r} is not in eligibility.kinds"
-            for score in criterion.looks_like:
-                if score not in charter.scale:
-                    yield f"{place}.looks_like", f"{score} is not a score of the scale"
+            yield from _criterion(place, criterion, charter)
+
+
+def _criterion(place: str, criterion: Criterion, charter: Charter) -> Iterator[Problem]:
+    if criterion.core and criterion.na_when is not None:
+        yield f"{place}.na_when", "a core criterion is never not applicable"
+    kinds = charter.eligibility.kinds
+    yield from _unknown(f"{place}.applies", criterion.applies, kinds, "in eligibility.kinds")
+    for kind in criterion.notes:
+        if kind not in kinds or not criterion.applies_to(kind):
+            yield f"{place}.notes", f"{kind!r} is not a kind that the criterion is for"
+    first: dict[str, int] = {}
+    for score, text in criterion.looks_like.items():
+        if score not in charter.scale:
+            yield f"{place}.looks_like", f"{score} is not a score of the scale"
+        if text in first:
+            yield f"{place}.looks_like", f"{score} reads the same as {first[text]}"
+        first.setdefault(text, score)
 
 
 def _judgeable(charter: Charter) -> Iterator[Problem]:

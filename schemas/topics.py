@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas import applications, cycles, designations, notices, reviews
+from schemas import applications, cycles, designations, evidence, governments, notices, reviews, screening
 from schemas.envelope import EVENTS, Event
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "topic_of",
 ]
 
-_MODULES = (applications, cycles, designations, notices, reviews)
+_MODULES = (applications, cycles, designations, evidence, governments, notices, reviews, screening)
 
 DAY_MS = 86_400_000
 PLAIN = {"max.message.bytes": "1000000", "compression.type": "uncompressed"}

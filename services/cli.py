@@ -217,6 +217,7 @@ def run_service(
 async def _serve(names: Sequence[str] | None) -> None:
     from deploy.embedded import Stack
     from services.chassis import logs
+    from services.chassis.garbage import settle
     from services.origin import SERVICES, Origin
 
     settings = ClientSettings()
@@ -236,6 +237,7 @@ async def _serve(names: Sequence[str] | None) -> None:
             names=tuple(names or SERVICES),
         ) as origin,
     ):
+        settle()
         _say(f"ready at {origin.url} (Kafka {stack.kafka_bootstrap}); Ctrl-C stops")
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -352,7 +354,8 @@ def program_check(file: Path, as_json: AsJson = False) -> None:
 
     Example: cec program check deploy/programs/citizen-engaged-communities.toml
     """
-    from schemas.charter import Charter, CharterError, charter_digest, share_text
+    from schemas.charter import Charter, CharterError, charter_digest
+    from services.synopsis import synopsis
 
     text = file.read_text(encoding="utf-8")
     try:
@@ -362,24 +365,8 @@ def program_check(file: Path, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"sha256": charter_digest(text), "charter": charter.model_dump(mode="json")})
         return
-    scoring = charter.scoring
-    _say(f"{charter.program.name}, by {charter.program.operator} ({charter.program.language})")
-    _say(f"SHA-256 {charter_digest(text)}")
-    _say(f"Eligible: {', '.join(charter.eligibility.kinds)}")
-    _say(
-        f"Scale {charter.scale.min} to {charter.scale.max}; {scoring.criterion} of {scoring.reviewers_per_application}"
-    )
-    for area in charter.areas:
-        core = [criterion.name for criterion in area.criteria if criterion.core]
-        _say(f"  {area.name} ({area.weight} %): {len(area.criteria)} criteria; core: {', '.join(core) or 'none'}")
-    for level in charter.levels:
-        floor = "" if level.every_core is None else f", every core criterion at least {level.every_core}"
-        _say(
-            f"{level.name}: total at least {share_text(level.total)},"
-            f" every area at least {share_text(level.every_area)}{floor}"
-        )
-    days = ", ".join(map(str, charter.term.renewal_notice_days))
-    _say(f"Term {charter.term.years} years; renewal notices {days} days before its end")
+    for line in synopsis(charter, charter_digest(text)):
+        _say(line)
 
 
 @app.command()
@@ -387,13 +374,14 @@ def token(
     role: Role = "program-admin",
     subject: Annotated[str | None, typer.Option(help="`sub`; the role's name without it.")] = None,
     government: Annotated[str | None, typer.Option(help="Restrict the token to this government's id.")] = None,
+    email: Annotated[str, typer.Option(help="An address that the token states as verified.")] = "",
     seconds: Annotated[int, typer.Option(help="How long it is valid.")] = 3600,
 ) -> None:
     """Print a token of the embedded issuer.
 
     Example: cec token --role reviewer --subject reviewer-3
     """
-    _say(_issuer().token(role, subject or role, government=government, seconds=seconds))
+    _say(_issuer().token(role, subject or role, government=government, email=email, seconds=seconds))
 
 
 def _issuer() -> Any:  # noqa: ANN401  (Issuer, imported when it is needed)
@@ -676,6 +664,58 @@ def letters_go_on(service: ServiceName, as_json: AsJson = False) -> None:
         for stop in stops:
             _say(f"goes on at {_place(stop)}")
         _say(f"stopped: {len(stops)}")
+
+
+# --- probes --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def probe(
+    url: Annotated[str, typer.Argument(help="An Open311 GeoReport v2 address, or that of its discovery document.")],
+    days: Annotated[int, typer.Option(min=1, max=90, help="How many days the window has.")] = 90,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Its last day; today.")] = None,
+    jurisdiction: Annotated[str, typer.Option(help="`jurisdiction_id`, where the server serves several.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Read an Open311 server politely and show what its service requests say. Nothing is kept.
+
+    Example: cec probe https://311.city.example/open311/v2 --days 30
+    """
+    from services.intake.probes.domain import look
+    from services.intake.probes.fetch import Manners, ProbeFailed
+    from services.intake.probes.prober import read
+    from services.intake.probes.report import latest_outside, report
+    from services.intake.probes.runs import client_of
+    from services.intake.settings import IntakeSettings
+
+    settings = IntakeSettings()
+    manners = Manners(pause=settings.probes_pause_seconds)
+    last = (until or datetime.now(UTC)).date()
+    try:
+        reading = _run(
+            read(client_of(settings), url, until=last, days=days, jurisdiction=jurisdiction, manners=manners)
+        )
+    except ProbeFailed as failed:
+        here = not settings.probes_allow_loopback and any(name in url for name in ("127.0.0.1", "localhost", "[::1]"))
+        hint = "; for a server on this machine set CEC_PROBES_ALLOW_LOOPBACK=true" if here else ""
+        raise CommandError(f"{url}: {failed}{hint}") from None
+    figures, remarks = look(reading)
+    if not as_json:
+        for line in report(reading, figures, remarks):
+            _say(line)
+        return
+    _print_json(
+        {
+            "endpoint": reading.endpoint,
+            "jurisdiction": jurisdiction,
+            "from_day": reading.from_day,
+            "until_day": reading.until_day,
+            "calls": reading.calls,
+            "figures": figures.model_dump(mode="json"),
+            "remarks": remarks,
+            "outside": {"requests": len(reading.outside), "latest": latest_outside(reading)},
+        }
+    )
 
 
 # --- reviews -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from schemas.charter import Charter, Fact
+from schemas.catalogue import Fact, Metric
+from schemas.charter import Charter
+from schemas.exact import Quantity
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "deploy" / "programs"
 SHIPPED = (PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8")
@@ -19,7 +21,7 @@ def complete_draft(charter: Charter, kind: str) -> dict[str, Any]:
         for name in charter.criteria(kind)
     }
     metrics = [
-        {"id": metric.id, "value": "93.5", "unit": metric.unit, "period": "2010", "published": True}
+        {"id": metric.id, "value": figure_of(metric), "unit": metric.unit, "period": "2010", "published": True}
         for metric in charter.metrics
         if metric.service_delivery
     ]
@@ -31,6 +33,11 @@ def complete_draft(charter: Charter, kind: str) -> dict[str, Any]:
     }
     facts = {fact.id: value_of(fact) for fact in charter.facts}
     return {"answers": answers, "facts": facts, "assumed": ["website"], "metrics": metrics, "contact": contact}
+
+
+def figure_of(metric: Metric) -> str:
+    """A figure that is usual for a metric."""
+    return metric.plausible[1] if metric.plausible and metric.doubt(Quantity.parse("93.5")) else "93.5"
 
 
 def value_of(fact: Fact) -> bool | int | str | list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from hashlib import sha256
 from itertools import pairwise
@@ -11,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.charter import CHARTER_LIMIT, Charter, CharterError, Fact, charter_digest, parse_share, share_text
+from schemas.catalogue import Fact, Metric
+from schemas.charter import CHARTER_LIMIT, Charter, CharterError, charter_digest, parse_share, share_text
+from schemas.exact import Quantity
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "deploy" / "programs"
 SHIPPED = (PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8")
 SPANISH = (PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8")
 CHARTER = Charter.parse(SHIPPED)
+DATA = PROGRAMS.parents[2] / "shared" / "domain"
 
 
 def problems(text: str) -> tuple[str, ...]:
@@ -38,13 +42,53 @@ def test_the_shipped_core_criteria_are_the_five_without_which_there_is_no_contac
     assert core == ["service_requests", "contact_center", "department_linkage", "crm", "external_citizen_metrics"]
 
 
+def test_every_shipped_criterion_says_what_it_asks_what_shows_it_and_what_the_upper_points_look_like() -> None:
+    criteria = [criterion for area in CHARTER.areas for criterion in area.criteria]
+    assert all(one.asks and one.asks.endswith("?") and one.not_enough for one in criteria)
+    assert all(list(one.looks_like) == [2, 3, 4] for one in criteria)
+    texts = [text for one in criteria for text in (one.definition, one.asks, one.evidence, *one.looks_like.values())]
+    assert len(texts) == len(set(texts)), "a text of one criterion stands in another"
+    assert [anchor.score for anchor in CHARTER.scale.anchors] == [0, 1, 2, 3, 4]
+
+
+def test_what_the_shipped_program_asks_of_applicants_keeps_its_promises() -> None:
+    assert CHARTER.applying is not None
+    assert CHARTER.applying.effort_hours <= 16
+    assert CHARTER.applying.fee is None
+    more = CHARTER.applying.extension
+    assert more is not None
+    assert (more.business_days, [ground.id for ground in more.grounds]) == (10, ["disaster", "outage", "accommodation"])
+    assert CHARTER.reply is not None
+    assert CHARTER.appeal is not None
+    assert (CHARTER.reply.business_days, CHARTER.appeal.business_days, CHARTER.appeal.panel) == (15, 20, 3)
+
+
+def test_every_shipped_metric_says_what_a_figure_covers_and_what_is_usual() -> None:
+    assert [metric.id for metric in CHARTER.metrics if not (metric.period and metric.plausible)] == []
+    assert all(metric.plausible for metric in CHARTER.metrics if metric.unit == "%")
+
+
+def test_the_shipped_criteria_and_metrics_are_those_of_the_programs_data() -> None:
+    """Where the raw data lies beside the repository; elsewhere by what was read from it once."""
+    names = [[criterion.name.casefold() for criterion in area.criteria] for area in CHARTER.areas]
+    core = [[criterion.core for criterion in area.criteria] for area in CHARTER.areas]
+    metrics = [(metric.id, metric.unit, metric.direction) for metric in CHARTER.metrics]
+    assert (sum(map(len, names)), sum(map(sum, core)), len(metrics)) == (29, 5, 20)
+    if DATA.exists():
+        rubric = json.loads((DATA / "rubric.json").read_text(encoding="utf-8"))
+        catalogue = json.loads((DATA / "metrics.json").read_text(encoding="utf-8"))
+        assert names == [[one["name"].casefold() for one in area["criteria"]] for area in rubric["areas"]]
+        assert core == [[one["core"] for one in area["criteria"]] for area in rubric["areas"]]
+        assert metrics == [(one["id"], one["unit"], one["direction"]) for one in catalogue]
+
+
 def test_the_shipped_bar_is_exact() -> None:
     (level,) = CHARTER.levels
     assert (level.total, level.every_area, level.every_core) == (Fraction(3, 5), Fraction(1, 2), 2)
 
 
 def test_a_frozen_charter_leaves_room_in_its_event() -> None:
-    assert len(SHIPPED.encode()) < 45_000
+    assert len(json.dumps(SHIPPED, ensure_ascii=False).encode()) < CHARTER_LIMIT - 4_000
 
 
 def test_a_charter_of_another_shape_needs_no_code() -> None:
@@ -182,6 +226,40 @@ def test_all_broken_rules_come_at_once_each_with_its_place() -> None:
         ('kind = "yes_no"', 'kind = "yes_no"\nchoices = ["a"]', "facts[0]: choices go with kind choice or choices"),
         ('kind = "yes_no"', 'kind = "yes_no"\nmin = 1', "facts[0]: min and max go with kind count only"),
         ("min = 1\nmax = 30", "min = 31\nmax = 30", "facts[2]: max 30 is below min 31"),
+        (
+            "[areas.criteria.looks_like]\n4 =",
+            "[areas.criteria.looks_like]\n11 =",
+            "areas[0].criteria[0].looks_like: 11 is not a score of the scale",
+        ),
+        ("7 = ", '7 = "Respuestas publicadas por una sola oficina."\n8 =', "looks_like: 7 reads the same as 4"),
+        ("notes.provincia", "notes.isla", "criteria[0].notes: 'isla' is not a kind that the criterion is for"),
+        (
+            'applies = ["municipio"]',
+            'applies = ["municipio"]\nnotes.provincia = "x"',
+            "areas[1].criteria[1].notes: 'provincia' is not a kind that the criterion is for",
+        ),
+        ("asks = ", 'asks = "' + "x" * 401 + '"\nold = ', "areas[0].criteria[0].asks: String should have at most 400"),
+        ("effort_hours = 12", "effort_hours = 0", "applying.effort_hours: Input should be greater than or equal to 1"),
+        ('"150.00"', '"0.00"', "applying.fee: amount must be above 0; where nothing is asked, leave applying.fee out"),
+        ('"150.00"', "150.0", "applying.fee.amount: Input should be a valid string"),
+        ('"EUR"', '"euro"', "applying.fee.currency: String should match"),
+        ('text = "Municipio de', 'tiers = ["t1"]\ntext = "Municipio de', "waivers[0].tiers: 't1' is not a tier of the"),
+        ('\nkinds = ["municipio"]', '\nkinds = ["isla"]', "fee.waivers[0].kinds: 'isla' is not in eligibility.kinds"),
+        ('id = "emergencia"', 'id = "municipio_pequeno"', "waivers[1].id: 'municipio_pequeno' is already the id of"),
+        ("business_days = 5", "business_days = 0", "applying.extension.business_days: Input should be greater than"),
+        ("[reply]", "[appeal]", "appeal.panel: is missing"),
+        (
+            "[[reply.grounds]]",
+            '[[reply.grounds]]\nid = "error_de_hecho"\ntext = "x"\n\n[[reply.grounds]]',
+            "reply.grounds[1].id: 'error_de_hecho' is already the id of reply.grounds[0]",
+        ),
+        ('plausible = ["20", "100"]', 'plausible = ["100", "20"]', "a lower and then a higher figure, not 100 and 20"),
+        ('plausible = ["20", "100"]', 'plausible = ["20", "1e2"]', "metrics[1].plausible[1]: String should match"),
+        (
+            'plausible = ["20", "100"]',
+            "plausible = [20, 100]",
+            "metrics[1].plausible[0]: Input should be a valid string",
+        ),
         ('id = "vias"\nlabel', 'id = "idiomas"\nlabel', "facts[2].id: 'idiomas' is already the id of facts[1]"),
     ],
 )
@@ -222,3 +300,19 @@ def test_a_charter_too_large_for_its_event_is_refused_before_a_cycle_opens() -> 
 def test_a_fact_takes_values_of_its_kind_only(fact: Fact, good: list[object], bad: list[object]) -> None:
     assert [fact.problem(value) for value in good] == [None] * len(good)
     assert all(fact.problem(value) for value in bad)
+
+
+@pytest.mark.parametrize("value", ["20", "20.0", "100", "99.99"])
+def test_a_usual_figure_raises_no_doubt(value: str) -> None:
+    (metric,) = [one for one in CHARTER.metrics if one.id == "sla_compliance"]
+    assert metric.doubt(Quantity.parse(value)) is None
+
+
+@pytest.mark.parametrize("value", ["19.999", "100.000001", "-1", "0"])
+def test_a_figure_outside_what_is_usual_is_doubted_in_words(value: str) -> None:
+    (metric,) = [one for one in CHARTER.metrics if one.id == "sla_compliance"]
+    assert metric.doubt(Quantity.parse(value)) == f"{value} % is outside what is usual, 20 to 100 %"
+
+
+def test_a_metric_without_a_usual_range_doubts_nothing() -> None:
+    assert Metric(id="m", name="m", formula="m", unit="s", direction="up").doubt(Quantity.parse("-5")) is None
