@@ -30,7 +30,7 @@ import typer
 import uvicorn
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -65,7 +65,10 @@ class Inbox:
 
     async def receive(self, request: Request) -> Response:
         """Answer one POST."""
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody: whoever sent it ended in the middle
         now = self._clock.now()
         try:
             message_id = self._identify(request, body, now)

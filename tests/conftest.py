@@ -29,6 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = os.environ.get("CEC_TEST_PARTS", "embedded")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What tests can be told."""
+    parser.addoption("--fault-seed", type=int, default=20131001, help="what the fault suite draws its kills from")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, where other parts than usual are chosen, the tests that stand on none: they would show nothing new."""
     if PARTS != "embedded":

@@ -82,7 +82,7 @@ class Clients:
             self._fail_early()
             return len(self.receipts) >= enough
 
-        await eventually(f"{more} more submissions", are, 25)
+        await eventually(f"{more} more submissions", are, 60)
 
     async def subscribed(self, url: str) -> None:
         """Subscribe to notices, and wait until the endpoint was challenged: deliveries go on."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fastapi import APIRouter
 
 from schemas.applications import ApplicationSubmitted
-from schemas.cycles import CycleClosed, CycleDeadlineExtended, CycleOpened
+from schemas.cycles import CycleDeadlineExtended
 from schemas.envelope import Envelope, Event, Header, leaf_of, parse
-from schemas.topics import EVENT_TOPICS
+from schemas.topics import EVENT_TOPICS, Topic, events_of
+from schemas.versions import split
 from services.chassis.database import Tx
 from services.chassis.inbox import Handlers
 from services.chassis.service import Runtime, Service
@@ -22,29 +23,12 @@ from services.chassis.web import CommandRoute
 from services.origin import Origin
 from tests.faults.clients import Clients
 
-# Without any constraint: an effect that happens twice is there twice.
-TABLE = """
-create table projection.seen (place bigint generated always as identity, id text, subject text, sequence bigint);
-"""
-
 
 class Witness:
-    """A service that writes down each event of intake as it takes effect."""
+    """A service that writes down each event of intake as it takes effect, in this process."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._folder = TemporaryDirectory(prefix="cec-witness-")
-        (Path(self._folder.name) / "0001_seen.sql").write_text(TABLE)
-        handlers = Handlers()
-        for model in (ApplicationSubmitted, CycleDeadlineExtended, CycleOpened, CycleClosed):
-            handlers.on(model)(_note)
-        self.service = Service(
-            name="witness",
-            runtime=runtime,
-            router=APIRouter(route_class=CommandRoute),
-            migrations=Path(self._folder.name),
-            topics=(EVENT_TOPICS["intake"].name,),
-            handlers=handlers,
-        )
+        self.service = witness(runtime, "intake")
 
     async def __aenter__(self) -> Self:
         await self.service.start()
@@ -52,7 +36,6 @@ class Witness:
 
     async def __aexit__(self, *_: object) -> None:
         await self.service.stop()
-        self._folder.cleanup()
 
     async def seen(self) -> list[tuple[str, str, int]]:
         """(id, subject, sequence) of each effect, in the order in which they happened."""
@@ -62,10 +45,36 @@ class Witness:
         return [(row["id"], row["subject"], row["sequence"]) for row in rows]
 
 
+def witness(runtime: Runtime, *sources: str) -> Service:
+    """The service that does so; of all services' events, unless some are named."""
+    handlers = Handlers()
+    for model in newest(sources or tuple(EVENT_TOPICS)):
+        handlers.on(model)(_note)
+    return Service(
+        name="witness",
+        runtime=runtime,
+        router=APIRouter(route_class=CommandRoute),
+        migrations=Path(__file__).parent / "witness",
+        topics=tuple(EVENT_TOPICS[source].name for source in sources or EVENT_TOPICS),
+        handlers=handlers,
+    )
+
+
+def newest(sources: Iterable[str]) -> list[type[Event]]:
+    """The events of these services, each in its newest version."""
+    found = {split(model.TYPE)[0]: model for source in sources for model in sorted(events_of(source), key=_version)}
+    return list(found.values())
+
+
+def _version(model: type[Event]) -> int:
+    return split(model.TYPE)[1]
+
+
 async def _note(tx: Tx, _: Event, header: Header) -> None:
     await tx.db.execute(
-        "insert into projection.seen (id, subject, sequence) values ($1, $2, $3)",
+        "insert into projection.seen (id, source, subject, sequence) values ($1, $2, $3, $4)",
         header.id,
+        header.source,
         header.subject,
         header.sequence,
     )
@@ -73,33 +82,37 @@ async def _note(tx: Tx, _: Event, header: Header) -> None:
 
 async def assert_all_is_well(origin: Origin, witness: Witness, clients: Clients) -> None:
     """Nothing that was answered with success is missing, nothing is there twice, and each key is in order."""
-    records = await in_kafka(origin.kafka_bootstrap)
+    records = events_in(await in_kafka(origin.kafka_bootstrap, EVENT_TOPICS["intake"]))
     events = {event.id: event for _, event in records}
     hashes = {event.id: leaf_hash(leaf_of(record)[0]).hex() for record, event in records}
     assert clients.wrong == []
     _each_answer_has_one_event(clients, events, hashes)
-    _each_key_is_whole_and_in_order(records)
+    each_key_is_whole_and_in_order(records)
     _each_event_took_effect_once(await witness.seen(), events)
     await _the_ledger_has_each_once(origin, hashes)
     await _scoring_has_the_last_version(origin, clients)
 
 
-async def in_kafka(bootstrap: str) -> list[tuple[bytes, Envelope]]:
-    """Every record of intake's topic with its event, in the order of each partition."""
-    topic = EVENT_TOPICS["intake"]
+async def in_kafka(bootstrap: str, *topics: Topic) -> list[ConsumerRecord]:
+    """Every record of the topics, in the order of each partition."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+        partitions = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         found = []
         while any([await consumer.position(p) < ends[p] for p in partitions]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += [(record.value, parse(record.value)) for record in records]
+                found += records
         return found
     finally:
         await consumer.stop()
+
+
+def events_in(records: Iterable[ConsumerRecord]) -> list[tuple[bytes, Envelope]]:
+    """The records' bytes with their events."""
+    return [(record.value, parse(record.value)) for record in records]
 
 
 def _each_answer_has_one_event(clients: Clients, events: dict[str, Envelope], hashes: dict[str, str]) -> None:
@@ -111,7 +124,7 @@ def _each_answer_has_one_event(clients: Clients, events: dict[str, Envelope], ha
     assert sorted(clients.deadlines) == sorted(event.data["deadline"] for event in extended)
 
 
-def _each_key_is_whole_and_in_order(records: list[tuple[bytes, Envelope]]) -> None:
+def each_key_is_whole_and_in_order(records: list[tuple[bytes, Envelope]]) -> None:
     """Copies there may be (a producer that was given up may have been heard), but only of the very same bytes."""
     copies: dict[str, set[bytes]] = defaultdict(set)
     last: dict[str, int] = {}
@@ -119,16 +132,15 @@ def _each_key_is_whole_and_in_order(records: list[tuple[bytes, Envelope]]) -> No
         copies[event.id].add(record)
         last[event.id] = place
     assert [name for name, found in copies.items() if len(found) > 1] == []
-    keys: dict[str, list[int]] = defaultdict(list)
+    keys: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, (_, event) in enumerate(records):
         if last[event.id] == place:
-            keys[event.subject].append(event.sequence)
+            keys[event.key].append(event.sequence)
     assert {key: found for key, found in keys.items() if found != [*range(1, len(found) + 1)]} == {}
 
 
 def _each_event_took_effect_once(seen: list[tuple[str, str, int]], events: dict[str, Envelope]) -> None:
-    kinds = {ApplicationSubmitted.TYPE, CycleDeadlineExtended.TYPE, CycleOpened.TYPE, CycleClosed.TYPE}
-    assert sorted(name for name, _, _ in seen) == sorted(e.id for e in events.values() if e.type in kinds)
+    assert sorted(name for name, _, _ in seen) == sorted(events)
     order: dict[str, list[int]] = defaultdict(list)
     for _, subject, sequence in seen:
         order[subject].append(sequence)

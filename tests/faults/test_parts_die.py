@@ -25,7 +25,7 @@ from services.origin import Origin
 from tests.faults.clients import Clients, eventually, settled
 from tests.faults.evidence import Witness, assert_all_is_well
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 OFTEN = Pace(pauses=(0.0, 0.5, 0.5, 0.5), slow=1.0)
@@ -81,7 +81,7 @@ class World:
         async def is_ready() -> bool:
             return sum(line.startswith(f"{part.name} ready") for line in self._told) == starts
 
-        await eventually(f"{part.name} to be ready again", is_ready, 25)
+        await eventually(f"{part.name} to be ready again", is_ready, 60)
 
     async def failed(self, part: Kafka | Postgres, starts: int, meanwhile: Callable[[], None]) -> None:
         """Wait until so many attempts to start a part again have failed."""
@@ -90,7 +90,7 @@ class World:
             meanwhile()
             return sum(line.startswith(f"{part.name} ended while starting") for line in self._told) >= starts
 
-        await eventually(f"{part.name} to fail", has)
+        await eventually(f"{part.name} to fail", has, 60)
 
     async def afterwards(self) -> None:
         """Everything goes on, and the evidence is complete."""
@@ -98,7 +98,7 @@ class World:
         await self.clients.subscribed(self._url)
         await self.clients.rest()
         await self.clients.close_by_the_clock()
-        await settled(self.stack.kafka_bootstrap, [*self.origin.services, self._witness.service])
+        await settled(self.stack.kafka_bootstrap, [*self.origin.services, self._witness.service], 60)
         await assert_all_is_well(self.origin, self._witness, self.clients)
 
 

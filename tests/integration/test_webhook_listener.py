@@ -161,6 +161,19 @@ async def test_a_signed_body_that_is_no_object_or_too_long_is_refused() -> None:
             assert (await there.post(b" " * 1_000_001, {})).status == 413
 
 
+async def test_a_sender_that_ends_in_the_middle_of_a_notice_is_nobodys_error() -> None:
+    async with listener() as there:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(there.url.rstrip("/").rpartition(":")[2]))
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+        assert (await there.deliver()).status == 204
+        await there.stop()
+        assert there.process.stderr
+        assert await there.process.stderr.read() == b""
+
+
 async def test_the_senders_public_key_verifies_too() -> None:
     key = new_key()
     async with listener(secret=public_key(key)) as there:
