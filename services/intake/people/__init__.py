@@ -1,0 +1,1 @@
+"""People: what is kept about whoever signs in, in one place."""

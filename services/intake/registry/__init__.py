@@ -1,0 +1,1 @@
+"""The program's own view of who applies: governments that nobody has confirmed, and those registered twice."""
