@@ -17,7 +17,7 @@ _WEEK = 5
 def _known(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:  # no such file, or no name of one
+    except (OSError, ValueError, KeyError) as error:  # a folder, a path, no zone at all
         raise ValueError('must be a name of the IANA time zones, such as "America/New_York"') from error
     return name
 
@@ -26,7 +26,7 @@ class Calendar(Rule):
     """The time zone (IANA) in which deadlines are shown beside UTC, and the holidays, which are no business days."""
 
     zone: Annotated[str, Field(max_length=64), AfterValidator(_known)] = "UTC"
-    holidays: Annotated[tuple[date, ...], Field(max_length=200)] = ()
+    holidays: tuple[date, ...] = ()
 
     def local(self, moment: datetime) -> datetime:
         """The same instant in the program's zone."""

@@ -14,6 +14,7 @@ from schemas import applications, cycles, designations, reviews
 from schemas.charter import Charter, CharterError, charter_digest
 from schemas.exact import SetDigest
 from services.awards import domain as awards
+from services.eligibility import eligible, own_deadlines
 from services.scoring import domain as scoring
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Recomputation:
         self._text = charter_text
         self._audience = audience
         self._standing: set[str] | None = None
+        self._versions: dict[str, str] = {}
 
     def run(self) -> None:
         """Everything that the charter decides. A value that no rule can take is a finding, too."""
@@ -55,7 +57,8 @@ class Recomputation:
         charter = self._charter()
         if charter is None:
             return
-        self._check_submitted_set()
+        self._check_submitted_set(charter)
+        self._check_screening(charter)
         versions = sorted(self._log.of(applications.ApplicationSubmitted), key=lambda entry: entry[1].version)
         submitted = {event.application: (envelope, event) for envelope, event in versions}
         granted = dict(self._granted())
@@ -84,7 +87,7 @@ class Recomputation:
             self._bad(f"charter: {error}")
             return None
 
-    def _check_submitted_set(self) -> None:
+    def _check_submitted_set(self, charter: Charter) -> None:
         """The cycle's close states exactly the versions that stood, all in time, and reveals the committed seed."""
         closed = [event for _, event in self._log.of(cycles.CycleClosed)]
         if not closed:
@@ -93,6 +96,8 @@ class Recomputation:
             return
         _, first = next(self._log.of(cycles.CycleOpened))
         deadline = max([first.deadline, *(event.deadline for _, event in self._log.of(cycles.CycleDeadlineExtended))])
+        own, findings = own_deadlines(self._log, charter, deadline)
+        self._report.findings += findings
         standing: dict[str, tuple[int, str]] = {}  # the highest version and its event's id, by application
         for entry in self._log.entries:
             if entry.envelope is None:
@@ -100,7 +105,7 @@ class Recomputation:
             if isinstance(entry.event, applications.ApplicationSubmitted):
                 version = entry.event.version, entry.envelope.id
                 standing[entry.event.application] = max(version, standing.get(entry.event.application, version))
-                if entry.envelope.time >= deadline:
+                if entry.envelope.time >= max(deadline, own.get(entry.event.application, deadline)):
                     self._bad(f"entry {entry.index}: submitted after the deadline")
             elif isinstance(entry.event, applications.ApplicationWithdrawn):
                 standing.pop(entry.event.application, None)
@@ -110,6 +115,15 @@ class Recomputation:
             self._bad("the revealed assignment seed is not the one that was committed to")
         self._report.recomputed.append(f"the set of {len(standing)} standing versions; the committed seed")
         self._standing = set(standing)
+        self._versions = {name: event_id for name, (_, event_id) in standing.items()}
+
+    def _check_screening(self, charter: Charter) -> None:
+        """Where the charter has a screening: its end states what stood and was last found eligible."""
+        found, findings = eligible(self._log, charter, self._versions)
+        self._report.findings += findings
+        if self._standing is not None and charter.screening is not None:
+            self._report.recomputed.append(f"the {len(found)} of them that the screening found eligible")
+            self._standing = found
 
     def _granted(self) -> Iterator[tuple[str, Granted]]:
         for envelope, event in self._log.of(designations.DesignationGranted):

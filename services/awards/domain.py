@@ -20,6 +20,7 @@ from schemas.designations import DecisionMade, DecisionProposed, DesignationGran
 from schemas.envelope import Event
 from schemas.exact import SetDigest
 from schemas.reviews import ApplicationScored, Scores
+from schemas.screening import ApplicationScreened, CycleScreened
 from services.awards.announcement import Announcement, Designee, announce
 from services.chassis.refusal import RefusedError, Violation
 
@@ -81,7 +82,10 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A cycle; `submitted` is the set of versions that are to be decided, None until `closed`, an event's id."""
+    """A cycle; `submitted` is the set of versions that are to be decided, None until `closed`, an event's id.
+
+    Where the charter has a screening, its end replaces the set by what was found eligible.
+    """
 
     label: str
     charter: Charter
@@ -101,6 +105,8 @@ class Cycle:
         match event:
             case CycleClosed():
                 return replace(self, submitted=event.submitted, closed=name)
+            case CycleScreened():
+                return replace(self, submitted=event.eligible)
             case DecisionMade():
                 return replace(self, announce_on=event.announce_on)
             case CohortAnnounced():
@@ -123,6 +129,9 @@ def evolve(application: Application | None, event: Event, name: str) -> Applicat
     match event:
         case ApplicationWithdrawn():
             application = replace(application, withdrawn=True)
+        case ApplicationScreened():
+            # Nothing is decided about what is ineligible, as if it were withdrawn; the last verdict stands.
+            application = replace(application, withdrawn=event.verdict == "ineligible")
         case ApplicationScored():
             application = replace(application, scored=name)
         case DecisionProposed():
@@ -291,7 +300,8 @@ def missing(cycle: Cycle, applications: Iterable[Application], today: date) -> l
     if cycle.submitted is None:
         lacking.append("the cycle is not closed")
     elif SetDigest.of(application.submitted for application in standing) != cycle.submitted:
-        stated = f"the closing states {cycle.submitted.count} applications, each in its last version"
+        closing = "closing" if cycle.charter.screening is None else "end of the screening"
+        stated = f"the {closing} states {cycle.submitted.count} applications, each in its last version"
         lacking.append(f"{stated}; the {len(standing)} here are not that set")
     if waiting := sum(application.proposed is None for application in standing):
         lacking.append(f"applications without a proposed decision: {waiting}")

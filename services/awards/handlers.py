@@ -8,6 +8,7 @@ from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.designations import DesignationExpired, RenewalDue
 from schemas.reviews import ApplicationScored
+from schemas.screening import ApplicationScreened, CycleScreened
 from services.awards import domain, store
 from services.chassis.failures import NotYetError
 from services.chassis.inbox import Handlers
@@ -39,6 +40,15 @@ async def fix_set(tx: Tx, event: CycleClosed, header: Header) -> None:
     await store.save_cycle(tx.db, cycle.evolve(event, header.id))
 
 
+@handlers.on(CycleScreened)
+async def fix_eligible(tx: Tx, event: CycleScreened, header: Header) -> None:
+    """Of that set, only what was found eligible has to be decided."""
+    cycle = await store.load_cycle(tx.db, event.cycle, lock=True)
+    if cycle is None:
+        raise NotYetError(f"cycle {event.cycle} is not here")
+    await store.save_cycle(tx.db, cycle.evolve(event, header.id))
+
+
 @handlers.on(ApplicationSubmitted)
 async def keep_application(tx: Tx, event: ApplicationSubmitted, header: Header) -> None:
     """Know who applies, with what facts; the highest version stands."""
@@ -49,6 +59,13 @@ async def keep_application(tx: Tx, event: ApplicationSubmitted, header: Header) 
 @handlers.on(ApplicationWithdrawn)
 async def withdraw_application(tx: Tx, event: ApplicationWithdrawn, header: Header) -> None:
     """Decide nothing about it."""
+    application = await store.load_application(tx.db, event.application)
+    await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
+
+
+@handlers.on(ApplicationScreened)
+async def keep_verdict(tx: Tx, event: ApplicationScreened, header: Header) -> None:
+    """Decide nothing about what is ineligible."""
     application = await store.load_application(tx.db, event.application)
     await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
 
@@ -69,6 +86,9 @@ async def propose_decision(tx: Tx, event: ApplicationScored, header: Header) -> 
     application = await store.load_application(tx.db, event.application)
     if cycle is None or application is None:
         raise NotYetError(f"cycle {event.cycle} is not here")
+    if application.withdrawn and cycle.charter.screening is not None:
+        # It was reviewed, so that its last verdict says eligible: that one is on its way.
+        raise NotYetError(f"application {event.application} is not here as eligible")
     proposed = domain.propose(cycle, application, event, header.id)
     name = tx.record(proposed, cause=header.id)
     await store.save_applications(tx.db, [domain.evolve(application, proposed, name)])

@@ -20,12 +20,14 @@ from schemas.designations import DecisionMade, DecisionProposed, Outcome
 from schemas.envelope import Event
 from schemas.exact import Ratio, SetDigest
 from schemas.reviews import ApplicationScored, AreaShare, Scores
+from schemas.screening import ApplicationScreened, CycleScreened, Screening, Verdict
 from services.awards import domain
 from services.awards.domain import Application, Cycle
 from services.chassis.refusal import RefusedError
+from tests.screened import SCREENED, UNSCREENED
 
 PROGRAMS = Path(__file__).resolve().parents[3] / "deploy" / "programs"
-CHARTER = Charter.parse((PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8"))
+CHARTER = Charter.parse(UNSCREENED)
 SPANISH = Charter.parse((PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8"))
 TODAY = date(2011, 10, 3)
 DAY = date(2011, 10, 17)
@@ -430,3 +432,20 @@ def test_the_event_states_the_designations_and_every_highlight_as_it_is_worded()
     assert [(one.id, one.text) for one in event.highlights] == [("service_requests", "Issue service requests")]
     assert event.highlights[0].counted == [SetDigest.of(["d-a"])]
     assert not event.highlights[0].assumed
+
+
+def test_after_a_screening_only_what_is_eligible_has_to_be_decided() -> None:
+    def screened(name: str, verdict: Verdict) -> ApplicationScreened:
+        return ApplicationScreened(
+            cycle="c", application=name, submitted=f"s-{name}", verdict=verdict, private=Screening()
+        )
+
+    decided = application("a", screened("a", "eligible"), proposed("a"), made("a"))
+    cycle = replace(closed("a", "b"), charter=Charter.parse(SCREENED)).evolve(made("a"))
+    late, out = application("b"), application("b", screened("b", "ineligible"))
+    assert "are not that set" in domain.missing(cycle, [decided, out], DAY)[0]
+    after = cycle.evolve(CycleScreened(cycle="c", eligible=SetDigest.of(["s-a"])))
+    assert "the end of the screening states 1 application" in domain.missing(after, [decided, late], DAY)[0]
+    assert domain.missing(after, [decided, out], DAY) == []
+    again = application("b", screened("b", "ineligible"), screened("b", "eligible"))
+    assert not again.withdrawn

@@ -14,6 +14,7 @@ from schemas.applications import Answer, ApplicationSubmitted, ApplicationWithdr
 from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.exact import SetDigest
+from schemas.screening import CycleScreened
 from services.scoring.assignment import ImpossibleError
 from services.scoring.cycle import (
     Closing,
@@ -21,14 +22,16 @@ from services.scoring.cycle import (
     Cycle,
     assign_reviewers,
     close_cycle,
+    end_screening,
     enroll,
     open_cycle,
     supersedes,
     withdraw,
 )
+from tests.screened import SCREENED, UNSCREENED
 
 PROGRAMS = Path(__file__).resolve().parents[3] / "deploy" / "programs"
-TEXT = (PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8")
+TEXT = UNSCREENED
 SHIPPED = Charter.parse(TEXT)
 OTHER = Charter.parse((PROGRAMS / "servicio-claro.toml").read_text(encoding="utf-8"))
 
@@ -158,3 +161,19 @@ def test_a_cycle_without_applications_has_nothing_left_to_assign() -> None:
     opened = replace(cycle(closing=None), commitment=sha256(seed).hexdigest())
     event = CycleClosed(cycle="c", submitted=SetDigest.of([]), assignment_seed=seed.hex(), closed_by="hand")
     assert close_cycle(opened, event, "e").assigned
+
+
+def test_where_the_charter_has_a_screening_its_end_says_what_is_reviewed() -> None:
+    before = cycle(Charter.parse(SCREENED), ("a-1", "b-1"))
+    assert before.state(["a-1", "b-1"], all_scored=False) == "waiting-for-screening"
+    assert not before.has_all(["a-1", "b-1"])
+    after = end_screening(before, CycleScreened(cycle="c", eligible=SetDigest.of(["b-1"])))
+    assert after.has_all(["b-1"])
+    assert not after.has_all(["a-1", "b-1"])
+    assert not after.assigned
+    assert end_screening(before, CycleScreened(cycle="c", eligible=SetDigest.of([]))).assigned
+
+
+def test_a_screening_that_the_charter_does_not_have_cannot_end() -> None:
+    with pytest.raises(ContradictionError, match="has no screening"):
+        end_screening(cycle(), CycleScreened(cycle="c", eligible=SetDigest.of([])))
