@@ -268,7 +268,7 @@ class Frontier:
 
         async def bounded() -> Message:
             nonlocal seen
-            _must_fit(int(told) if told.isdigit() else 0, state["body_limit"])
+            _must_fit(int(told) if told.isdecimal() else 0, state["body_limit"])
             message = await receive()
             seen += len(message.get("body", b""))
             _must_fit(seen, state["body_limit"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
@@ -12,6 +13,7 @@ import pytest
 from services import cli
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import load_key
+from services.chassis.receipts import Stated, signed
 from services.scoring.commands import check_proof, public_key
 
 
@@ -65,3 +67,30 @@ def test_what_registers_a_key_proves_it_and_holds_no_private_half(
 def test_an_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CEC_POOLSIZE", "3")
     assert ended(monkeypatch, "program", "check", str(cli.CHARTER)) == 1
+
+
+def test_a_receipt_is_told_from_a_changed_one_and_from_one_that_another_program_signed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stated = Stated(
+        iss="https://program.example",
+        cycle="c",
+        application="a1",
+        version=2,
+        event="e1",
+        leaf_hash="00" * 32,
+        submitted_at=datetime(2026, 11, 22, 9, tzinfo=UTC),
+    )
+    ours, theirs = (load_key(tmp_path / name) for name in ("ours", "theirs"))
+    keys, receipt = tmp_path / "keys.json", tmp_path / "receipt.json"
+    keys.write_text(json.dumps({"keys": [ours.as_dict(private=False)]}))
+    command = ("receipt", "verify", str(receipt), "--keys", str(keys))
+    receipt.write_text(json.dumps({"receipt": signed(stated, ours)}))
+    assert ended(monkeypatch, *command) == 0
+    assert "application a1, version 2, of cycle c" in capsys.readouterr().out
+    receipt.write_text(signed(stated, theirs))
+    assert ended(monkeypatch, *command) == 1
+    assert capsys.readouterr().err.startswith("cec: no key at hand has signed this receipt")
+    receipt.write_text(signed(stated, ours))
+    (tmp_path / "export.zip").write_bytes(b"no zip")
+    assert ended(monkeypatch, *command, "--export", str(tmp_path / "export.zip")) == 1

@@ -5,16 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Response
+from fastapi import APIRouter, Body, Response
 
 from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem
-from services.chassis.web import CommandRoute, Reading, SignedIn, Writing
-from services.intake.access import acting, known_cycle, known_government, sheet_of
-from services.intake.applications import domain, drafts, store
+from services.chassis.receipts import signed
+from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
+from services.intake.access import acting, active_government, known_cycle, known_government, sheet_of
+from services.intake.applications import domain, drafts, receipts, store, versions
+from services.intake.applications.attestation import CONFIDENTIAL, Terms
 from services.intake.applications.drafts import Draft
-from services.intake.applications.forms import ApplicationView, Attestation, NewApplication, Reason, Receipt
+from services.intake.applications.findings import reports
+from services.intake.applications.forms import (
+    ApplicationView,
+    Attestation,
+    AttestationView,
+    CheckView,
+    NewApplication,
+    Reason,
+    Receipt,
+    TierView,
+)
+from services.intake.applications.sections import sections, split, tidy
+from services.intake.applications.views import etag, findings, warnings
 from services.intake.cycles.domain import must_be_open
+from services.intake.etags import IfMatch
+from services.intake.evidence.domain import doubts
+from services.intake.evidence.links import broken_links
+from services.intake.evidence.store import files, freeze
 from services.intake.forms import Named
 from services.intake.locks import OWNED, SHARED
 
@@ -22,8 +40,6 @@ if TYPE_CHECKING:
     from services.chassis.database import Connection
 
 router = APIRouter(route_class=CommandRoute)
-
-IfMatch = Annotated[str | None, Header(max_length=1_000)]
 
 
 @router.post("/cycles/{cycle}/applications", status_code=201)
@@ -34,9 +50,10 @@ async def start_application(
     await acting(tx.db, who, body.government, "lead", "editor")
     found = await known_cycle(tx.db, cycle)
     must_be_open(found, tx.clock.now())
-    domain.must_be_eligible(found, await known_government(tx.db, body.government))
+    # Held: a merge that comes now waits, and takes this draft along.
+    domain.must_be_eligible(found, await active_government(tx.db, body.government, SHARED))
     name = opaque_id()
-    existing = await store.add_draft(tx.db, name, cycle, body.government)
+    existing = await store.add_draft(tx.db, name, cycle, body.government, sections(found.charter))
     where = f"/intake/v1/applications/{existing or name}"
     if existing is not None:
         detail = f"This government has an application in this cycle: {existing}."
@@ -61,46 +78,90 @@ async def edit_draft(
     if_match: IfMatch = None,
 ) -> ApplicationView:
     """Change a draft by a merge patch (RFC 7396) of answers, facts, assumed, metrics and contact."""
-    sheet = await sheet_of(tx.db, who, application, "lead", "editor", lock=OWNED)
+    sheet = await sheet_of(tx.db, who, application, lock=OWNED)
+    person, _ = await acting(tx.db, who, sheet.government, "lead", "editor")
     if if_match is None:
         raise Problem(428, "if-match", "Send If-Match with the ETag of the draft that you changed.")
     _must_match(if_match, sheet)
-    cycle = await known_cycle(tx.db, sheet.cycle)
-    domain.must_be_editable(cycle, await store.application(tx.db, application), tx.clock.now())
-    government = await known_government(tx.db, sheet.government)
-    draft = drafts.read(drafts.merged(sheet.content, patch), cycle.charter, government.kind)
-    revision = await store.save_draft(tx.db, application, draft.document)
-    changed = replace(sheet, revision=revision, content=draft.document)
-    return await _application_view(tx.db, changed, response)
+    cycle, now = await known_cycle(tx.db, sheet.cycle, application=application), tx.clock.now()
+    domain.must_be_editable(cycle, await store.application(tx.db, application), now)
+    document = drafts.merged(sheet.content, patch)
+    drafts.must_fit(drafts.shaped(document, cycle.charter).size)
+    pages = {
+        name: await store.save_page(tx.db, application, sheet.pages[name], content, person, now)
+        for name, content in split(tidy(document), cycle.charter).items()
+    }
+    return await _application_view(tx.db, replace(sheet, pages=pages), response)
 
 
 @router.post("/applications/{application}/submit", status_code=201)
 async def submit(
-    application: Named, body: Attestation, tx: Writing, who: SignedIn, if_match: IfMatch = None
+    application: Named, body: Attestation, tx: Writing, who: SignedIn, asked: Asked, if_match: IfMatch = None
 ) -> Receipt:
     """Submit the draft as the application's next version; it replaces the one before."""
     sheet = await sheet_of(tx.db, who, application, "lead", lock=OWNED)
     if if_match is not None:
         _must_match(if_match, sheet)
     # Shared: submissions go side by side, and whoever closes the cycle waits for them, so that its set is exact.
-    cycle = await known_cycle(tx.db, sheet.cycle, SHARED)
-    government = await known_government(tx.db, sheet.government)
+    cycle = await known_cycle(tx.db, sheet.cycle, SHARED, application)
+    government = await active_government(tx.db, sheet.government)
     before = await store.application(tx.db, application)
-    draft = drafts.read(sheet.content, cycle.charter, government.kind)
-    event = domain.submit(cycle, government, application, before, draft, attested=body.attest, now=tx.clock.now())
+    draft = Draft.model_validate(sheet.content)
+    event = domain.submit(
+        cycle,
+        government,
+        application,
+        before,
+        draft,
+        attested=body.attest,
+        seen=body.sha256,
+        files=await freeze(tx.db, application, sheet.content),
+        now=tx.clock.now(),
+    )
     await tx.act_as(who.issuer, who.subject, cycle.id)
     recorded = tx.record(event, cause=cycle.latest)
     await store.save_application(tx.db, domain.evolve_application(before, event, recorded))
     (written,) = await tx.flush()
     # Again, for the time that the event carries: no accepted submission may say that it came after the deadline.
     must_be_open(cycle, written.header.time)
-    return Receipt(
+    stated = versions.stated(event, written, asked.settings.public_url)
+    receipt = signed(stated, receipts.key_of(asked.settings))
+    await versions.keep(tx.db, event, written, receipt)
+    return Receipt(**stated.model_dump(exclude={"form", "iss"}), receipt=receipt)
+
+
+@router.post("/applications/{application}/check")
+async def check(application: Named, tx: Writing, who: SignedIn) -> CheckView:
+    """Try what submitting the draft would answer now: every problem at once, and nothing is changed."""
+    sheet = await sheet_of(tx.db, who, application)
+    cycle = await known_cycle(tx.db, sheet.cycle, application=application)
+    government = await known_government(tx.db, sheet.government)
+    draft = Draft.model_validate(sheet.content)
+    problems = domain.check(cycle, government, await store.application(tx.db, application), draft, now=tx.clock.now())
+    ground = domain.ground(cycle, government, draft)
+    warned = [one for report in reports(draft, ground) for one in report.warnings]
+    kept, broken = await files(tx.db, application), await broken_links(tx.db, application)
+    warned += doubts(sheet.content, cycle.charter, kept, broken, ground.own)
+    return CheckView(
         application=application,
-        cycle=cycle.id,
-        version=event.version,
-        event=written.header.id,
-        leaf_hash=written.leaf_hash.hex(),
-        submitted_at=written.header.time,
+        ready=not problems,
+        problems=findings(problems),
+        warnings=warnings(warned, draft.acknowledged),
+    )
+
+
+@router.get("/applications/{application}/attestation")
+async def show_attestation(application: Named, db: Reading, who: SignedIn) -> AttestationView:
+    """What an official attests to by submitting: what becomes public if designated and if not, and what never does."""
+    sheet = await sheet_of(db, who, application)
+    terms = Terms.of((await known_cycle(db, sheet.cycle)).charter)
+    return AttestationView(
+        text=terms.text,
+        sha256=terms.digest,
+        designated=list(terms.designated),
+        not_designated=list(terms.not_designated),
+        never=list(terms.never),
+        confidential=list(CONFIDENTIAL),
     )
 
 
@@ -114,7 +175,7 @@ async def withdraw(
 ) -> ApplicationView:
     """Take an application back, before the deadline and for this cycle for good."""
     sheet = await sheet_of(tx.db, who, application, "lead", lock=OWNED)
-    cycle = await known_cycle(tx.db, sheet.cycle, SHARED)
+    cycle = await known_cycle(tx.db, sheet.cycle, SHARED, application)
     before = await store.application(tx.db, application)
     event = domain.withdraw(cycle, application, before, body.reason, now=tx.clock.now())
     await tx.act_as(who.issuer, who.subject, cycle.id)
@@ -123,28 +184,31 @@ async def withdraw(
     return await _application_view(tx.db, sheet, response)
 
 
-def _etag(sheet: store.Sheet) -> str:
-    return f'"{sheet.revision}"'
-
-
 def _must_match(if_match: str, sheet: store.Sheet) -> None:
     given = {tag.strip() for tag in if_match.split(",")}
-    if not given & {"*", _etag(sheet)}:
+    if not given & {"*", etag(sheet.revision)}:
         detail = "Someone changed this draft meanwhile: read it again and make your change there."
-        raise Problem(412, "draft-changed", detail, headers={"ETag": _etag(sheet)})
+        raise Problem(412, "draft-changed", detail, headers={"ETag": etag(sheet.revision)})
 
 
 async def _application_view(db: Connection, sheet: store.Sheet, response: Response) -> ApplicationView:
     state = await store.application(db, sheet.application)
+    cycle = await known_cycle(db, sheet.cycle, application=sheet.application)
+    government = await known_government(db, sheet.government)
     draft = Draft.model_validate(sheet.content)
-    response.headers["ETag"] = _etag(sheet)
+    problems = [one for report in reports(draft, domain.ground(cycle, government, draft)) for one in report.problems]
+    tier = cycle.charter.tier_of(government.population)
+    response.headers["ETag"] = etag(sheet.revision)
     return ApplicationView(
         application=sheet.application,
         cycle=sheet.cycle,
         government=sheet.government,
         state="draft" if state is None else "withdrawn" if state.withdrawn else "submitted",
         version=state.version if state else 0,
-        etag=_etag(sheet),
+        deadline=cycle.deadline,
+        etag=etag(sheet.revision),
         draft=draft,
+        problems=findings(problems),
+        tier=TierView(id=tier.id, label=tier.label) if tier else None,
         bytes_left=drafts.SIZE_LIMIT - draft.size,
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
-from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, Identity, Withdrawal
+from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, File, Identity, Withdrawal
 from schemas.envelope import Event, rfc3339
 from services.chassis.refusal import RefusedError, Violation
-from services.intake.applications import drafts
+from services.intake.applications import attestation, drafts, findings
 from services.intake.applications.drafts import Draft
+from services.intake.applications.findings import Ground
 from services.intake.cycles.domain import Cycle, must_be_open
 from services.intake.governments.domain import Government
 
@@ -44,7 +47,25 @@ def must_be_editable(cycle: Cycle, application: Application | None, now: datetim
         raise RefusedError("withdrawn", "This application was withdrawn; that cannot be taken back in this cycle.")
 
 
-def submit(
+def ground(cycle: Cycle, government: Government, draft: Draft) -> Ground:
+    """What this government's draft is judged by in this cycle."""
+    return Ground.of(cycle.charter, government.kind, (government.website, government.email_domain), draft.contact)
+
+
+def check(
+    cycle: Cycle, government: Government, before: Application | None, draft: Draft, now: datetime
+) -> list[Violation]:
+    """Everything for which `submit` would refuse this draft now, the attestation aside: that is given then."""
+    found: list[Violation] = []
+    for rule in (partial(must_be_editable, cycle, before, now), partial(must_be_eligible, cycle, government)):
+        try:
+            rule()
+        except RefusedError as error:
+            found += error.violations
+    return found + findings.obstacles(draft, ground(cycle, government, draft))
+
+
+def submit(  # noqa: PLR0913  (all that one command is decided by)
     cycle: Cycle,
     government: Government,
     application: str,
@@ -52,16 +73,20 @@ def submit(
     draft: Draft,
     *,
     attested: bool,
+    seen: str | None = None,
+    files: Mapping[str, File] = drafts.NO_FILES,
     now: datetime,
 ) -> ApplicationSubmitted:
-    """The first version of an application, or an amendment that replaces the whole version `before`."""
+    """The first version of an application, or an amendment that replaces the whole version `before`.
+
+    `seen` is the digest of the list of what becomes public that the official saw, where it is told; `files` are those
+    that the draft cites, by SHA-256.
+    """
     must_be_editable(cycle, before, now)
     must_be_eligible(cycle, government)
     charter = cycle.charter
-    wrong = drafts.gaps(draft, charter, government.kind)
-    if not attested:
-        detail = "An authorised official must attest to accuracy and to what becomes public: send attest true."
-        wrong.append(Violation("not-attested", detail, "/attest"))
+    wrong = findings.obstacles(draft, ground(cycle, government, draft))
+    wrong += attestation.objections(charter, attested=attested, seen=seen)
     if wrong:
         raise RefusedError.all(wrong)
     tier = charter.tier_of(government.population)
@@ -80,7 +105,7 @@ def submit(
             tier=tier.id if tier else "",
         ),
         claims=drafts.claims(draft),
-        answers=drafts.answers(draft, charter),
+        answers=drafts.answers(draft, charter, files),
         contact=drafts.contact(draft),
     )
 

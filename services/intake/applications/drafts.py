@@ -1,25 +1,26 @@
 """A draft: the JSON document that a government's people fill in before it is submitted, changed by RFC 7396 patches.
 
-`read` checks what is there after every change (shape, ids and values against the charter), so that a mistake is named
-when it is made; `gaps` lists what a submission still lacks. Both report everything at once, by RFC 6901 pointers into
-the draft. `claims`, `answers` and `contact` give the blocks of the event.
+`shaped` refuses only what could not be kept as it is: a wrong JSON type, a name that the charter does not know, a text
+that is too long. Whatever else is wrong is kept and told (`findings`). Places are RFC 6901 pointers into the draft.
+`claims`, `answers` and `contact` give the blocks of the event.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import applications
+from schemas.applications import File
 from schemas.canonical import canonical
-from schemas.charter import Area, Charter
+from schemas.catalogue import Fact
+from schemas.charter import Charter
 from schemas.exact import SAFE_INTEGER, Quantity
 from services.chassis.refusal import RefusedError, Violation, pointer
-from services.intake.text import Line, Prose
+from services.intake.text import Prose
 
 SIZE_LIMIT = 540_000
 """Bytes of a draft's canonical JSON: as base64 they fit a record of at most 900,000, whatever the charter asks."""
@@ -28,7 +29,11 @@ PROFILE = frozenset({"website", "population"})
 """What may be marked assumed beside the charter's facts."""
 
 _DEPTH = 8
-_DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
+_CHOICES = 100
+
+NO_FILES: Mapping[str, File] = MappingProxyType({})
+
+Short = Annotated[str, Field(max_length=300)]
 
 
 class Form(BaseModel):
@@ -38,28 +43,32 @@ class Form(BaseModel):
 
 
 class Evidence(Form):
-    """Where a reviewer can look."""
+    """Where a reviewer can look; `file` is the SHA-256 of one that was uploaded for this application."""
 
-    url: Annotated[str, Field(max_length=2_000, pattern=r"^https?://[^\s/]+(/\S*)?$")]
-    page: Line = ""
+    url: Annotated[str, Field(max_length=2_000)] = ""
+    page: Short = ""
     quote: Prose = ""
+    file: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class Answer(Form):
     """A criterion's statement with evidence, or why it does not apply."""
 
     statement: Prose = ""
-    evidence: Annotated[list[Evidence], Field(max_length=50)] = []
+    evidence: Annotated[list[Evidence], Field(max_length=50)] = Field(default_factory=list)
     not_applicable: Prose | None = None
+
+
+BLANK = Answer()
 
 
 class Metric(Form):
     """A figure of the charter's catalogue; `value` is a decimal in quotes ("93.5"), kept with the digits written."""
 
     id: str
-    value: str = ""
-    unit: str = ""
-    period: Line = ""
+    value: Short = ""
+    unit: Short = ""
+    period: Short = ""
     published: bool = False
     simulated: bool = False
 
@@ -67,14 +76,14 @@ class Metric(Form):
 class Contact(Form):
     """The official who attests, and where residents reach the government."""
 
-    official: Line = ""
-    title: Line = ""
-    email: Annotated[str, Field(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$")] = ""
-    channels: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")], Line] = {}
+    official: Short = ""
+    title: Short = ""
+    email: Annotated[str, Field(max_length=254)] = ""
+    channels: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")], Short] = {}
 
 
 class Draft(Form):
-    """The whole document. Everything may be missing until it is submitted."""
+    """The whole document, or a section of it. Everything may be missing until it is submitted."""
 
     answers: dict[str, Answer] = {}
     facts: dict[str, Any] = {}
@@ -82,6 +91,8 @@ class Draft(Form):
     assumed: list[str] = []
     metrics: Annotated[list[Metric], Field(max_length=200)] = []
     contact: Contact = Contact()
+    acknowledged: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=1_000)] = []
+    """Ids of warnings that somebody looked at: what they warn of stands as it is."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -90,10 +101,14 @@ class Draft(Form):
 
     @property
     def size(self) -> int:
-        """Bytes of its canonical JSON."""
-        return len(canonical(self.document))
+        """Bytes of its canonical JSON with all that an event spells out."""
+        return len(canonical(self.model_dump(mode="json")))
 
 
+@overload
+def merged(target: object, patch: dict[str, Any], *, depth: int = ...) -> dict[str, Any]: ...
+@overload
+def merged(target: object, patch: object, *, depth: int = ...) -> object: ...
 def merged(target: object, patch: object, *, depth: int = _DEPTH) -> object:
     """`target` with a merge patch applied (RFC 7396); RefusedError for one nested deeper than any draft is."""
     if not isinstance(patch, dict):
@@ -109,137 +124,74 @@ def merged(target: object, patch: object, *, depth: int = _DEPTH) -> object:
     return result
 
 
-def read(document: object, charter: Charter, kind: str) -> Draft:
-    """The draft in `document`, for an applicant of this kind; RefusedError (422) with all that is wrong in it."""
+def shaped(document: object, charter: Charter) -> Draft:
+    """The draft in `document`; RefusedError (422) with everything in it that cannot be kept."""
     try:
         draft = Draft.model_validate(document)
     except ValidationError as error:
         raise RefusedError.all([Violation(e["type"], e["msg"], pointer(e["loc"])) for e in error.errors()]) from error
-    wrong = [*_answer_misfits(draft, charter, kind), *_fact_misfits(draft, charter), *_metric_misfits(draft, charter)]
+    wrong = [*_strangers(draft, charter), *_misshapen_facts(draft.facts, charter)]
     if wrong:
         raise RefusedError.all(wrong)
-    if draft.size > SIZE_LIMIT:
-        detail = f"The draft has {draft.size:,} bytes, {SIZE_LIMIT:,} are allowed: shorten statements or quotes."
-        raise RefusedError("draft-too-large", detail, status=422)
     return draft
 
 
-def _answer_misfits(draft: Draft, charter: Charter, kind: str) -> Iterator[Violation]:
-    criteria = charter.criteria(kind)
-    for name, answer in draft.answers.items():
-        at = pointer(("answers", name))
+def must_fit(size: int) -> None:
+    """RefusedError (422) for a draft of more bytes than an event can carry."""
+    if size > SIZE_LIMIT:
+        detail = f"The draft has {size:,} bytes, {SIZE_LIMIT:,} are allowed: shorten statements or quotes."
+        raise RefusedError("draft-too-large", detail, status=422)
+
+
+def _strangers(draft: Draft, charter: Charter) -> Iterator[Violation]:
+    """Names that stand nowhere in the charter."""
+    criteria = {criterion.id for area in charter.areas for criterion in area.criteria}
+    for name in draft.answers:
         if name not in criteria:
-            yield Violation("unknown-criterion", f"{name!r} is no criterion of the charter for a {kind}.", at)
-        elif answer.not_applicable is not None and criteria[name].na_when is None:
-            detail = f"{name} applies to every applicant: say what there is."
-            yield Violation("always-applicable", detail, at + "/not_applicable")
+            detail = f"{name!r} is no criterion of the charter."
+            yield Violation("unknown-criterion", detail, pointer(("answers", name)))
+    facts = {fact.id for fact in charter.facts} | PROFILE
+    for number, name in enumerate(draft.assumed):
+        if name not in facts:
+            detail = f"{name!r} is neither a fact of the charter nor one of: {', '.join(sorted(PROFILE))}."
+            yield Violation("unknown-fact", detail, pointer(("assumed", number)))
+    metrics = {metric.id for metric in charter.metrics}
+    for number, metric in enumerate(draft.metrics):
+        if metric.id not in metrics:
+            detail = f"{metric.id!r} is no metric of the charter."
+            yield Violation("unknown-metric", detail, pointer(("metrics", number, "id")))
 
 
-def _fact_misfits(draft: Draft, charter: Charter) -> Iterator[Violation]:
+def _misshapen_facts(given: Mapping[str, object], charter: Charter) -> Iterator[Violation]:
     facts = {fact.id: fact for fact in charter.facts}
-    for name, value in draft.facts.items():
+    for name, value in given.items():
         at = pointer(("facts", name))
         if name not in facts:
             yield Violation("unknown-fact", f"{name!r} is no fact of the charter.", at)
-        elif wrong := facts[name].problem(value):
+        elif not _has_shape(facts[name], value):
+            wrong = facts[name].problem(value) or "is too long"
             yield Violation("fact-value", f"{name} {wrong}.", at)
-        elif isinstance(value, int) and value > SAFE_INTEGER:
-            yield Violation("fact-value", f"{name} must be at most {SAFE_INTEGER}.", at)
-    for number, name in enumerate(draft.assumed):
-        if name not in facts and name not in PROFILE:
-            detail = f"{name!r} is neither a fact of the charter nor one of: {', '.join(sorted(PROFILE))}."
-            yield Violation("unknown-fact", detail, pointer(("assumed", number)))
 
 
-def _metric_misfits(draft: Draft, charter: Charter) -> Iterator[Violation]:
-    catalogue = {metric.id: metric for metric in charter.metrics}
-    times = Counter((metric.id, metric.period) for metric in draft.metrics)
-    for number, metric in enumerate(draft.metrics):
-        at = pointer(("metrics", number))
-        if metric.id not in catalogue:
-            yield Violation("unknown-metric", f"{metric.id!r} is no metric of the charter.", at + "/id")
-        elif metric.unit and metric.unit != catalogue[metric.id].unit:
-            unit = catalogue[metric.id].unit
-            yield Violation("metric-unit", f"{metric.id} is measured in {unit!r}.", at + "/unit")
-        if metric.value and not _is_decimal(metric.value):
-            detail = f'{metric.id}: the value must be a decimal in quotes, such as "93.5".'
-            yield Violation("metric-value", detail, at + "/value")
-        if times[metric.id, metric.period] > 1:
-            yield Violation("metric-repeated", f"{metric.id} is given more than once for this period.", at)
+def _has_shape(fact: Fact, value: object) -> bool:
+    """Whether `value` is of the fact's JSON type, and can be written exactly."""
+    match fact.kind:
+        case "yes_no":
+            return isinstance(value, bool)
+        case "count":
+            return type(value) is int and abs(value) <= SAFE_INTEGER
+        case "choice":
+            return _is_short(value)
+        case "choices":
+            return isinstance(value, list) and len(value) <= _CHOICES and all(map(_is_short, value))
 
 
-def _is_decimal(text: str) -> bool:
-    if _DECIMAL.fullmatch(text) is None:
-        return False
-    try:
-        Quantity.parse(text)
-    except ValueError:
-        return False
-    return True
-
-
-def gaps(draft: Draft, charter: Charter, kind: str) -> list[Violation]:
-    """Everything that a submission of `draft` still lacks."""
-    return [
-        *(gap for area in charter.areas for gap in _answer_gaps(draft, area, kind, charter)),
-        *_fact_gaps(draft, charter),
-        *_metric_gaps(draft, charter),
-        *_contact_gaps(draft.contact),
-    ]
-
-
-def _answer_gaps(draft: Draft, area: Area, kind: str, charter: Charter) -> Iterator[Violation]:
-    excused = 0
-    for criterion in area.applicable(kind):
-        answer, at = draft.answers.get(criterion.id, Answer()), pointer(("answers", criterion.id))
-        if answer.not_applicable is None:
-            if not answer.statement.strip():
-                detail = f"{criterion.id} is not answered."
-                if criterion.na_when:
-                    detail = f"{criterion.id} is neither answered nor not applicable ({criterion.na_when})."
-                yield Violation("unanswered", detail, at)
-            continue
-        excused += 1
-        if not answer.not_applicable.strip():
-            yield Violation("no-reason", f"Say why {criterion.id} does not apply.", at + "/not_applicable")
-        if answer.statement.strip():
-            yield Violation("both", f"{criterion.id} is answered and not applicable: keep one of them.", at)
-    allowed = charter.scoring.not_applicable_per_area
-    if excused > allowed:
-        detail = f"{area.id}: {excused} criteria are called not applicable, at most {allowed} may be."
-        yield Violation("too-many-not-applicable", detail, "/answers")
-
-
-def _fact_gaps(draft: Draft, charter: Charter) -> Iterator[Violation]:
-    for fact in charter.facts:
-        if fact.required and fact.id not in draft.facts:
-            yield Violation("missing-fact", f"{fact.id} is not stated: {fact.label}.", pointer(("facts", fact.id)))
-
-
-def _metric_gaps(draft: Draft, charter: Charter) -> Iterator[Violation]:
-    for number, metric in enumerate(draft.metrics):
-        for part in ("value", "unit", "period"):
-            if not getattr(metric, part).strip():
-                detail = f"{metric.id} has no {part}."
-                yield Violation("incomplete-metric", detail, pointer(("metrics", number, part)))
-    wanted = {metric.id for metric in charter.metrics if metric.service_delivery}
-    published = {metric.id for metric in draft.metrics if metric.published} & wanted
-    needed = charter.metrics_rule.published_service_delivery
-    if len(published) < needed:
-        detail = (
-            f"{len(published)} published metrics are of service delivery, {needed} needed: {', '.join(sorted(wanted))}."
-        )
-        yield Violation("published-service-delivery", detail, "/metrics")
-
-
-def _contact_gaps(contact: Contact) -> Iterator[Violation]:
-    for part in ("official", "title", "email"):
-        if not getattr(contact, part).strip():
-            yield Violation("missing-contact", f"The contact has no {part}.", pointer(("contact", part)))
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 300  # noqa: PLR2004  (as `Short`)
 
 
 def claims(draft: Draft) -> applications.Claims:
-    """Block `claims` of a draft without gaps."""
+    """Block `claims` of a draft without findings."""
     metrics = [
         applications.Metric(**metric.model_dump(exclude={"value"}), value=Quantity.parse(metric.value))
         for metric in draft.metrics
@@ -247,15 +199,28 @@ def claims(draft: Draft) -> applications.Claims:
     return applications.Claims(facts=draft.facts, assumed=list(dict.fromkeys(draft.assumed)), metrics=metrics)
 
 
-def answers(draft: Draft, charter: Charter) -> dict[str, applications.Answer]:
-    """The `answers/…` blocks: one for every criterion, empty for those that are for other kinds of applicant."""
+def answers(draft: Draft, charter: Charter, files: Mapping[str, File] = NO_FILES) -> dict[str, applications.Answer]:
+    """The `answers/…` blocks: one for every criterion, empty for those that are for other kinds of applicant.
+
+    `files` has those that the draft cites, by SHA-256.
+    """
     return {
-        criterion.id: applications.Answer(**draft.answers.get(criterion.id, Answer()).model_dump())
+        criterion.id: _answer(draft.answers.get(criterion.id, BLANK), files)
         for area in charter.areas
         for criterion in area.criteria
     }
 
 
+def _answer(answer: Answer, files: Mapping[str, File]) -> applications.Answer:
+    if not any(one.file for one in answer.evidence):
+        return applications.Answer.model_validate(answer, from_attributes=True)
+    evidence = [
+        applications.Evidence(url=one.url, page=one.page, quote=one.quote, file=files[one.file] if one.file else None)
+        for one in answer.evidence
+    ]
+    return applications.Answer(statement=answer.statement, evidence=evidence, not_applicable=answer.not_applicable)
+
+
 def contact(draft: Draft) -> applications.Contact:
-    """Block `contact` of a draft without gaps."""
+    """Block `contact` of a draft without findings."""
     return applications.Contact(**draft.contact.model_dump())

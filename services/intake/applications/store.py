@@ -1,26 +1,98 @@
-"""Drafts, which are private, and applications as their events left them."""
+"""Drafts by their sections, with every change, which are private; applications as their events left them."""
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from services.intake.applications.domain import Application
+from services.intake.applications.sections import changes, joined, replayed
+from services.intake.cycles.store import as_cycle, columns, known_charters
+from services.intake.evidence.links import cite
+from services.intake.governments.store import membership_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
     from services.chassis.database import Connection
+    from services.intake.applications.sections import Document
+    from services.intake.cycles.domain import Cycle
+    from services.intake.governments.domain import Role
     from services.intake.locks import Lock
 
 
 @dataclass(frozen=True)
+class Page:
+    """A stored section: how often it was changed (the ETag), its content, and who changed it last."""
+
+    section: str
+    revision: int
+    content: Document
+    person: str | None
+    at: datetime | None
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of its JSON."""
+        return len(orjson.dumps(self.content))
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """A stored draft: whose it is, its revision (the ETag) and its document."""
+    """A stored draft: whose it is, and its sections."""
 
     application: str
     cycle: str
     government: str
+    pages: dict[str, Page]
+
+    @property
+    def revision(self) -> int:
+        """How often anything in it was changed: the ETag of the whole."""
+        return sum(page.revision for page in self.pages.values())
+
+    @cached_property
+    def content(self) -> Document:
+        """The whole document."""
+        return joined({name: page.content for name, page in self.pages.items()})
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One section under edit, with what of the rest its edit is judged by."""
+
+    application: str
+    cycle: Cycle
+    government: str
+    member: tuple[str, Role] | None
+    """Person id and role of whoever asks; None for a stranger."""
+    kind: str
+    website: str
+    email_domain: str
+    others: int
+    """Bytes of the other sections."""
+    contact: Document
+    """The content of the section `contact`."""
+    submitted: Application | None
+    page: Page
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a field, by whom and when; `before` and `after` are JSON values, None where there was none."""
+
+    number: int
+    section: str
     revision: int
-    content: dict[str, Any]
+    person: str
+    at: datetime
+    field: str
+    before: Any
+    after: Any
 
 
 async def standing(db: Connection, cycle: str) -> list[str]:
@@ -35,7 +107,9 @@ async def standing_counts(db: Connection) -> dict[str, int]:
     return {row["cycle"]: row["count"] for row in rows}
 
 
-async def add_draft(db: Connection, application: str, cycle: str, government: str) -> str | None:
+async def add_draft(
+    db: Connection, application: str, cycle: str, government: str, sections: Iterable[str]
+) -> str | None:
     """Keep an empty draft; where there is one of this government in this cycle already, its application's id."""
     added = await db.fetchval(
         """
@@ -47,25 +121,151 @@ async def add_draft(db: Connection, application: str, cycle: str, government: st
         government,
     )
     if added:
+        blank = "insert into private.section (application, section) select $1, * from unnest($2::text[])"
+        await db.execute(blank, application, list(sections))
         return None
     existing = "select application from private.draft where cycle = $1 and government = $2"
     return str(await db.fetchval(existing, cycle, government))
 
 
 async def sheet(db: Connection, application: str, lock: Lock = "") -> Sheet | None:
-    """The draft of an application, if any. Its row, owned, stands for the application too."""
-    row = await db.fetchrow(
-        "select application, cycle, government, revision, content from private.draft"  # noqa: S608  (likewise)
-        f" where application = $1{lock}",
+    """The draft of an application, if any. Owned, it stands for the application too, and nobody edits a section."""
+    of_section = f"{lock} of section" if lock else ""
+    # The draft's row first, then the sections in one order: two who want them all never wait for each other.
+    rows = await db.fetch(
+        f"""
+        with found as materialized (
+            select application, cycle, government from private.draft where application = $1{lock}
+        )
+        select found.cycle, found.government, {_PAGE}
+        from found join private.section using (application) order by section{of_section}
+        """,  # noqa: S608  (one of three locks)
         application,
     )
-    return Sheet(*row) if row else None
+    pages = {row["section"]: Page(*row[2:]) for row in rows}
+    return Sheet(application, rows[0]["cycle"], rows[0]["government"], pages) if rows else None
 
 
-async def save_draft(db: Connection, application: str, content: dict[str, Any]) -> int:
-    """Keep a draft's new document; its new revision."""
-    changed = "update private.draft set content = $2, revision = revision + 1 where application = $1 returning revision"
-    return int(await db.fetchval(changed, application, content))
+_PAGE = "section, revision, content, person, at"
+
+
+async def desk(
+    db: Connection, application: str, section: str, account: tuple[str, str], lock: Lock = ""
+) -> Desk | None:
+    """A section of a draft, if there are both, and who the account is to it, read at one go: people save all the time.
+
+    Owned, it is this section alone: the others go on.
+    """
+    of_section = f"{lock} of here" if lock else ""
+    row = await db.fetchrow(
+        f"""
+        select {columns("$5", "$1")}, draft.government, kind, website, email_domain,
+            member.person as member, member.role, version, submitted, withdrawn,
+            (select sum(size)::int from private.section as other
+                where other.application = $1 and other.section <> $2) as others,
+            (select content from private.section as other
+                where other.application = $1 and other.section = 'contact') as contact,
+            here.section, here.revision, here.content, here.person, here.at
+        from private.section as here
+        join private.draft using (application)
+        join projection.cycle using (cycle)
+        join private.government using (government)
+        left join lateral ({membership_of("draft.government", "$3", "$4")}) as member on true
+        left join projection.application as standing using (application, cycle)
+        where here.application = $1 and here.section = $2{of_section}
+        """,  # noqa: S608  (one of three locks)
+        application,
+        section,
+        *account,
+        known_charters(),
+    )
+    if row is None:
+        return None
+    submitted = None
+    if row["version"] is not None:
+        submitted = Application(application, row["cycle"], row["version"], row["submitted"], row["withdrawn"])
+    page = Page(row["section"], row["revision"], row["content"], row["person"], row["at"])
+    return Desk(
+        application=application,
+        cycle=as_cycle(row),
+        government=row["government"],
+        member=None if row["member"] is None else (row["member"], row["role"]),
+        kind=row["kind"],
+        website=row["website"],
+        email_domain=row["email_domain"],
+        others=row["others"],
+        contact=row["contact"],
+        submitted=submitted,
+        page=page,
+    )
+
+
+async def save_page(db: Connection, application: str, page: Page, content: Document, person: str, at: datetime) -> Page:
+    """Keep the new content of a section that is owned, and note what changed in it; nothing where nothing did."""
+    changed = changes(page.content, content)
+    if not changed:
+        return page
+    after = Page(page.section, page.revision + 1, content, person, at)
+    await db.execute(
+        """
+        with saved as (
+            update private.section set revision = $3, content = $4, size = $5, person = $6, at = $7
+            where application = $1 and section = $2
+        )
+        insert into private.change (application, section, revision, person, at, field, after)
+        select $1, $2, $3, $6, $7, key, nullif(value, 'null') from jsonb_each($8)
+        """,
+        application,
+        page.section,
+        after.revision,
+        content,
+        after.size,
+        person,
+        at,
+        changed,
+    )
+    if any(field.endswith("/evidence") for field in changed):
+        await cite(db, application, page.section, content)
+    return after
+
+
+async def page_at(db: Connection, application: str, section: str, revision: int) -> Document:
+    """The content that a section had at an earlier revision."""
+    rows = await db.fetch(
+        """
+        select distinct on (field) field, after from private.change
+        where application = $1 and section = $2 and revision <= $3 order by field, change desc
+        """,
+        application,
+        section,
+        revision,
+    )
+    return replayed([{row["field"]: row["after"]} for row in rows])
+
+
+async def history(
+    db: Connection, application: str, before: int, limit: int, *, section: str | None, field: str | None
+) -> list[Change]:
+    """Changes of a draft, the newest first, from below number `before`; of one section or field, if named."""
+    rows = await db.fetch(
+        """
+        select change, section, revision, person, at, field,
+            (select after from private.change as earlier
+                where earlier.application = $1 and earlier.field = later.field and earlier.change < later.change
+                order by change desc limit 1) as before,
+            after
+        from private.change as later
+        where application = $1 and change < $2
+            and ($4::text is null or section = $4) and ($5::text is null or field = $5)
+        order by change desc limit $3
+        """,
+        application,
+        before,
+        limit,
+        section,
+        field,
+    )
+    return [Change(*row) for row in rows]
 
 
 async def application(db: Connection, name: str) -> Application | None:

@@ -41,7 +41,7 @@ SPRINGFIELD = Government(
     website="https://springfield.example",
 )
 CHARTER = cycles.parsed(SHIPPED)
-DRAFT = drafts.read(complete_draft(CHARTER, "city"), CHARTER, "city")
+DRAFT = drafts.shaped(complete_draft(CHARTER, "city"), CHARTER)
 
 
 def opened(charter: str = SHIPPED, label: str = "2011-2013") -> CycleOpened:
@@ -278,7 +278,7 @@ def test_a_submission_holds_who_applies_with_its_tier_and_a_block_for_every_crit
 def test_criteria_of_other_kinds_and_charters_without_tiers_leave_empty_values_not_gaps() -> None:
     charter = cycles.parsed(SMALL)
     province = replace(SPRINGFIELD, kind="provincia")
-    draft = drafts.read(complete_draft(charter, "provincia"), charter, "provincia")
+    draft = drafts.shaped(complete_draft(charter, "provincia"), charter)
     event = applications.submit(cycle_of(SMALL), province, "a1", None, draft, attested=True, now=OPENS)
     assert event.identity is not None
     assert event.identity.tier == ""
