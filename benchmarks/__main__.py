@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks import commit_to_effect, intake, ledger_append, relay, score_projection
+from benchmarks import commit_to_effect, intake, ledger_append, relay, score_projection, xlsx_import
 from benchmarks.harness import Result, ground, keep, table
 from schemas.topics import TOPICS
 from services.chassis import logs, topics
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[..., Awaitable[list[Result]]]] = {
     "commit-to-effect": commit_to_effect.run,
     "save-section": intake.run_save_section,
     "submit": intake.run_submit,
+    "xlsx-import": xlsx_import.run,
 }
 
 

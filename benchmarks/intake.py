@@ -1,8 +1,9 @@
 """`save-section` and `submit`: intake over HTTP, beside the bare statements in the same server behind the same stack.
 
 The server is a process of its own: `cec run intake`, with two routes more. They do by hand what is compared and nothing
-else (no token, no rule): one UPDATE of a section's row, and one transaction of plain inserts of the very rows that a
-submission leaves, bytes included, which the relay sends like any. Clients are plain sockets, a request at a time each.
+else (no token, no rule): one UPDATE of a section's row with its whole content, and one transaction of plain inserts of
+the very rows that a submission leaves, bytes included, which the relay sends like any. Clients are plain sockets, a
+request at a time each.
 """
 
 from __future__ import annotations
@@ -236,20 +237,30 @@ def bare(service: Service) -> APIRouter:
     """The two routes that do the same by hand."""
     router = APIRouter(prefix="/bare")
     update = "update bare.section set content = $3, revision = revision + 1 where application = $1 and section = $2"
-    blank = "insert into bare.section values ($1, $2, 1, '{}')"
+    contents: dict[str, dict[str, Any]] = {}
 
     @router.patch("/{application}/{section}")
     async def save(application: str, section: str, patch: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-        if await service.database.pool.execute(update, application, section, patch) == "UPDATE 0":
-            await service.database.pool.execute(blank, application, section)
-        return {"application": application, "section": section, "content": patch}
+        if application not in contents:
+            copy = "insert into bare.section select * from private.section where application = $1 and section = $2"
+            await service.database.pool.execute(copy, application, section)
+            read = "select content from bare.section where application = $1 and section = $2"
+            contents[application] = await service.database.pool.fetchval(read, application, section)
+        content = contents[application]
+        for name, answer in patch["answers"].items():
+            content["answers"][name].update(answer)
+        await service.database.pool.execute(update, application, section, content)
+        return {"application": application, "section": section, "content": content}
 
     kept: dict[str, Any] = {}
 
     @router.post("/{application}/submit", status_code=201)
     async def submit(application: str, body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         if not kept:
-            log = "select type, leaf_hash, leaf from chassis.event_log where subject = $1 order by sequence limit 1"
+            log = """
+                select type, event_log.leaf_hash, leaf, submitted_at, content, receipt
+                from chassis.event_log join private.version on event = id::text where subject = $1 limit 1
+            """
             record = await service.database.pool.fetchrow("select topic, record from bare.record")
             kept.update(await service.database.pool.fetchrow(log, application) or {}, **dict(record or {}))
             await service.database.pool.execute("drop trigger if exists keep on chassis.outbox")
@@ -296,6 +307,16 @@ def bare(service: Service) -> APIRouter:
                 kept["topic"],
                 kept["record"],
             )
+            await db.execute(
+                "insert into private.version values ($1, $2, $3, $4, $5, $6, $7)",
+                subject,
+                sequence,
+                name,
+                kept["leaf_hash"],
+                kept["submitted_at"],
+                kept["content"],
+                kept["receipt"],
+            )
         service.database.on_recorded()
         return {"application": application, "version": sequence, "event": name, **body}
 
@@ -316,10 +337,7 @@ async def serve(bootstrap: str, dsn: str, var: str) -> None:
         await service.database.pool.execute(
             """
             create schema bare;
-            create table bare.section (
-                application text collate "C", section text collate "C", revision int not null, content jsonb not null,
-                primary key (application, section)
-            );
+            create table bare.section (like private.section including all);
             create table bare.record (record bytea, topic text);
             create function bare.keep() returns trigger language plpgsql as $$ begin
                 if octet_length(new.record) > 5000 and not exists (select from bare.record) then

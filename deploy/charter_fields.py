@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import date
 from fractions import Fraction
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,6 +23,14 @@ stands into the event that opens a cycle. An *id* is a word of a-z, digits, `_` 
 *decimal* stands in quotes, because a number with a point is not exact."""
 
 _KNOWN = {get_args(kind)[1].metadata[0].pattern: words for kind, words in ((Id, "id"), (Figure, "decimal"))}
+
+_PLAIN = {
+    bool: "true or false",
+    int: "whole number",
+    str: "text",
+    date: "day, such as `2026-12-25`",
+    Fraction: 'percentage, such as `"62.5 %"`',
+}
 
 
 def charter_fields() -> str:
@@ -72,9 +81,7 @@ def _words(annotation: Any) -> str:  # noqa: ANN401, PLR0911  (any type at all; 
         return f"table: {_words(parts[1])}, by {_words(parts[0])}"
     if inspect.isclass(annotation) and issubclass(annotation, Rule):
         return "table, see below"
-    return {bool: "true or false", int: "whole number", str: "text", Fraction: 'percentage, such as `"62.5 %"`'}[
-        annotation
-    ]
+    return _PLAIN[annotation]
 
 
 def _bounded(annotation: Any, marks: tuple[Any, ...]) -> str:  # noqa: ANN401  (any type at all)

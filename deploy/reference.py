@@ -1,4 +1,4 @@
-"""Generates docs/reference: events, the AsyncAPI 3 and OpenAPI documents, the charter's fields, settings, metrics.
+"""Generates docs/reference: events, AsyncAPI 3, OpenAPI, an application's schema, charter fields, settings, metrics.
 
 `python -m deploy.reference` writes them, `--check` fails when a committed one is not what the code gives.
 """
@@ -24,6 +24,8 @@ from services.chassis.metrics import METRICS
 from services.chassis.service import Runtime
 from services.chassis.settings import PREFIX, Settings
 from services.cli import settings_classes
+from services.intake.applications.submission import SubmittedApplication
+from services.intake.exchange.forms import ApplicationFile
 from services.origin import SERVICES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +77,10 @@ def documents() -> dict[str, str]:
     found = {"events.md": event_catalogue(), "asyncapi.json": _json(asyncapi()), "settings.md": settings_table()}
     found["metrics.md"] = metrics_table()
     found["charter.md"] = charter_fields()
+    found["application.schema.json"] = _json(application_schema())
+    found["submitted-application.schema.json"] = _json(
+        {"$schema": GenerateJsonSchema.schema_dialect, **SubmittedApplication.model_json_schema(mode="serialization")}
+    )
     for name, document in openapi().items():
         found[f"openapi/{name}.json"] = _json(document)
     return found
@@ -195,6 +201,12 @@ def openapi() -> dict[str, dict[str, Any]]:
         runtime = Runtime(blueprint.settings(_env_file=None), "", "", ProgramClock(machine), tokens)
         found[name] = blueprint.make(runtime).app.openapi()
     return found
+
+
+def application_schema() -> dict[str, Any]:
+    """The JSON Schema of an application as a file, as intake gives and takes it."""
+    schema = ApplicationFile.model_json_schema()
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
 def settings_table() -> str:

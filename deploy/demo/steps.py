@@ -198,20 +198,34 @@ class Cycle:
         """The deadline passes: the schedule closes the cycle, and reviewers are assigned by the revealed seed."""
         await self._move(self._day(DEADLINE, 21) + timedelta(seconds=1))
         path = f"/scoring/v1/cycles/{self._name}"
+        how = "closed by the schedule; "
+        if self._charter.screening is not None:
+            await self._screen(path)
+            how = ""
         problem = ""
         for extra in range(20):
             state = await until("reviewers to be assigned", lambda: self._settled(path))
             if state["state"] == "scored":
-                self._tell(f"{self._today()}: closed by the schedule; nobody stands, so there is nothing to review")
+                self._tell(f"{self._today()}: {how}nobody stands, so there is nothing to review")
                 return
             if state["state"] == "assigned":
-                self._tell(f"{self._today()}: closed by the schedule; {state['reviews_expected']} reviews assigned")
+                self._tell(f"{self._today()}: {how}{state['reviews_expected']} reviews assigned")
                 return
             problem = state["problem"]
             # Too many conflicts: an administrator would look for a reviewer without any.
             await self._enrol(self._cohort.reviewers + extra, ("none",))
             await asyncio.sleep(0.2)
         raise RuntimeError(f"reviewers cannot be assigned: {problem}")
+
+    async def _screen(self, path: str) -> None:
+        """The program-admin finds everyone eligible who applied."""
+
+        async def closed() -> bool:
+            return str((await self._admin.get(path))["state"]) not in {"open", "waiting-for-applications"}
+
+        await until("the cycle to be closed", closed)
+        await self._admin.post(f"/intake/v1/cycles/{self._name}/screening/finish", {"rest_eligible": True})
+        self._tell(f"{self._today()}: closed by the schedule; all that stand are found eligible")
 
     async def _settled(self, path: str) -> dict[str, Any] | None:
         answer: dict[str, Any] = await self._admin.get(path)
