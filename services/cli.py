@@ -38,6 +38,7 @@ cycle_app = typer.Typer(help="Run a cycle from the shell.", no_args_is_help=True
 letters_app = typer.Typer(help="Look at what a service could not take, and try it again.", no_args_is_help=True)
 ledger_app = typer.Typer(help="Export a cycle's log and verify it.", no_args_is_help=True)
 program_app = typer.Typer(help="Look at a charter.", no_args_is_help=True)
+receipt_app = typer.Typer(help="Check a receipt.", no_args_is_help=True)
 review_app = typer.Typer(help="Make and send signed review commands.", no_args_is_help=True)
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 webhook_app = typer.Typer(help="Try subscriptions out.", no_args_is_help=True)
@@ -46,6 +47,7 @@ for name, group in (
     ("dead-letters", letters_app),
     ("ledger", ledger_app),
     ("program", program_app),
+    ("receipt", receipt_app),
     ("review", review_app),
     ("topics", topics_app),
     ("webhook", webhook_app),
@@ -460,6 +462,31 @@ def cycle_close(cycle: str, as_json: AsJson = False) -> None:
     _show(_ask("POST", f"/intake/v1/cycles/{cycle}/close", role="program-admin").json(), as_json=as_json)
 
 
+@cycle_app.command("screening")
+def cycle_screening(
+    cycle: str,
+    finish: Annotated[bool, typer.Option("--finish", help="End it: reviewers are assigned.")] = False,
+    rest_eligible: Annotated[bool, typer.Option(help="Find eligible whom nobody has looked at.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the screening of a closed cycle stands, or end it.
+
+    Example: cec cycle screening 2027-2029 --finish --rest-eligible
+    """
+    path = f"/intake/v1/cycles/{cycle}/screening"
+    if finish:
+        body = {"rest_eligible": rest_eligible}
+        answer = _ask("POST", f"{path}/finish", role="program-admin", body=body).json()
+    else:
+        answer = _ask("GET", path, role="program-admin").json()
+    if as_json:
+        _print_json(answer)
+        return
+    for one in answer["applications"]:
+        _say(f"{one['application']}  {one['stage']:10}  {one['name']}{'' if one['confirmed'] else ' (unconfirmed)'}")
+    _say("finished" if answer["finished"] else "not finished")
+
+
 @cycle_app.command("status")
 def cycle_status(cycle: str, as_json: AsJson = False) -> None:
     """Where a cycle stands: intake, scoring, awards.
@@ -529,6 +556,41 @@ def ledger_verify(
     else:
         _say(report.as_text())
     raise typer.Exit(report.exit_code)
+
+
+@receipt_app.command("verify")
+def receipt_verify(
+    file: Annotated[Path, typer.Argument(help="The receipt, or the JSON answer that it stands in.")],
+    keys: Annotated[Path, typer.Option(help="The program's public keys, as GET /intake/v1/keys answered them.")],
+    export: Annotated[Path | None, typer.Option(help="An export of the cycle: is the receipt's leaf in it?")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Trusted keys of the log, obtained elsewhere.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check offline that the program signed a receipt and, with an export, that its log holds what was submitted.
+
+    Exit code 0: all holds; 1: something does not; 2: the export is incomplete (redacted leaves).
+
+    Example: cec receipt verify receipt.json --keys keys.json --export 2011-2013.zip
+    """
+    from services.chassis.receipts import opened, read_keys
+    from services.receipt import check
+
+    stated = opened(file.read_text(encoding="utf-8"), read_keys(keys.read_text(encoding="utf-8")))
+    told: dict[str, Any] = {"signed": True, "receipt": stated.model_dump(mode="json")}
+    report = None
+    if export is not None:
+        report = check(stated, export.read_bytes(), policy.read_text(encoding="utf-8") if policy else None)
+        told["export"] = report.as_json()
+    if as_json:
+        _print_json(told)
+    else:
+        _say(
+            f"signed: application {stated.application}, version {stated.version}, of cycle {stated.cycle},"
+            f" submitted {told['receipt']['submitted_at']}, leaf {stated.leaf_hash}"
+        )
+        if report is not None:
+            _say(report.as_text())
+    raise typer.Exit(report.exit_code if report else 0)
 
 
 # --- dead letters --------------------------------------------------------------------------------------------------

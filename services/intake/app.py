@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from services.chassis.service import Service
 from services.intake.api import router
+from services.intake.evidence.looks import check_links
+from services.intake.evidence.sweeping import sweep_evidence
 from services.intake.handlers import TASKS
+from services.intake.probes.runs import run_probes
 from services.intake.replay import own
 
 if TYPE_CHECKING:
@@ -23,4 +26,5 @@ def service(runtime: Runtime) -> Service:
         migrations=Path(__file__).parent / "migrations",
         own=own,
         tasks=TASKS,
+        loops=(run_probes, check_links, sweep_evidence),
     )

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from services.intake.applications import store as applications
 from services.intake.cycles import domain, store
+from services.intake.deadlines.schedule import CLOSE, REMIND, remind
 from services.intake.locks import OWNED
+from services.intake.probes.runs import AGAIN, probe_again
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.chassis.database import Tx
     from services.chassis.schedule import TaskHandler
-
-CLOSE = "close-cycle"
 
 
 async def close_at_deadline(tx: Tx, subject: str, due: datetime, detail: dict[str, Any]) -> None:  # noqa: ARG001  (as a schedule calls its tasks)
@@ -33,4 +33,4 @@ async def close(tx: Tx, cycle: domain.Cycle, by: Literal["schedule", "hand"]) ->
     return closed
 
 
-TASKS: dict[str, TaskHandler] = {CLOSE: close_at_deadline}
+TASKS: dict[str, TaskHandler] = {CLOSE: close_at_deadline, REMIND: remind, AGAIN: probe_again}

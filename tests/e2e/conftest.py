@@ -123,7 +123,7 @@ async def played() -> AsyncIterator[tuple[Origin, Receiver]]:
         var = Path(folder)
         var.chmod(0o755)
         overrides = {"var": var, "public_url": "http://127.0.0.1:0", "clock_movable": True, "poll_seconds": 0.2}
-        overrides["webhooks_allow_loopback"] = True
+        overrides |= {"webhooks_allow_loopback": True, "probes_allow_loopback": True, "probes_pause_seconds": 0}
         secret = new_secret()
         async with (
             Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack,

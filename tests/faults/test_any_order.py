@@ -26,9 +26,9 @@ from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
 from services.scoring import app as scoring
 from services.scoring.settings import ScoringSettings
-from tests.applicants import SHIPPED
 from tests.given import written
 from tests.integration.test_awards import COHORT, SELECTED, Story
+from tests.screened import UNSCREENED
 
 pytestmark = pytest.mark.long
 
@@ -45,7 +45,7 @@ CUTS = st.lists(st.integers(1, EVENTS), min_size=1, max_size=EVENTS)
 
 def story() -> Story:
     """A cycle whose seed is the one that it committed to; nobody and nothing in it is known from elsewhere."""
-    told = Story(Charter.parse(SHIPPED), SHIPPED, APPLICANTS).tell()
+    told = Story(Charter.parse(UNSCREENED), UNSCREENED, APPLICANTS).tell()
     opened = read(parse(told.records[0].record))
     assert isinstance(opened, CycleOpened)
     commitment = sha256(bytes(32)).hexdigest()

@@ -39,8 +39,9 @@ from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
-from tests.applicants import PROGRAMS, SHIPPED, SMALL
+from tests.applicants import PROGRAMS, SMALL
 from tests.given import eventually, written
+from tests.screened import UNSCREENED
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
@@ -244,13 +245,13 @@ def set_clock(clock: ProgramClock, day: date, hour: int = 12) -> None:
 
 def whole() -> Story:
     """The shipped cohort: ten designees and three others."""
-    return Story(Charter.parse(SHIPPED), SHIPPED, COHORT.applicants).tell()
+    return Story(Charter.parse(UNSCREENED), UNSCREENED, COHORT.applicants).tell()
 
 
 def short() -> Story:
     """Three designees, one that fails a core criterion, one that withdraws."""
     chosen = [applicant for applicant in COHORT.applicants if applicant.name in SELECTED]
-    return Story(Charter.parse(SHIPPED), SHIPPED, chosen).tell()
+    return Story(Charter.parse(UNSCREENED), UNSCREENED, chosen).tell()
 
 
 async def test_events_of_a_cycle_become_its_announcement_and_nothing_is_public_before(
@@ -376,7 +377,7 @@ async def test_a_cycle_in_which_nobody_stands_is_announced_after_its_closing(
     board: Board, kafka: AIOKafkaProducer, applicants: int
 ) -> None:
     leaving = [applicant for applicant in COHORT.applicants if applicant.withdraws][:applicants]
-    story = Story(Charter.parse(SHIPPED), SHIPPED, leaving).tell()
+    story = Story(Charter.parse(UNSCREENED), UNSCREENED, leaving).tell()
     path = f"/v1/cycles/{story.cycle}"
     await story.publish(kafka, story.records[:-1])
 

@@ -22,74 +22,29 @@ from schemas.exact import SetDigest
 from schemas.topics import EVENT_TOPICS
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
-from services.chassis.service import Runtime, Service
+from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from services.chassis.web import Frontier
-from services.intake.app import service
 from services.intake.cycles.domain import parsed
 from services.intake.settings import IntakeSettings
+from tests import intake as shared
 from tests.applicants import SHIPPED, complete_draft
-from tests.given import eventually
+from tests.intake import PROFILE, Person, refused, running
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
 CHARTER = parsed(SHIPPED)
 DRAFT = complete_draft(CHARTER, "city")
-PROFILE = {
-    "name": "Springfield",
-    "state": "Oregon",
-    "kind": "city",
-    "population": 59_403,
-    "population_source": "2010 Census",
-    "website": "https://springfield.example",
-}
 
 
-class Person:
-    """Someone with a token, against the service under test."""
-
-    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
-        self._client = client
-        self._token = token
-
-    async def __call__(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self._client.request(
-            method, f"/v1{path}", json=body, headers={"Authorization": f"Bearer {self._token}", **named}
-        )
-
-    async def made(self, path: str, body: object = None) -> dict[str, Any]:
-        """What a POST that must succeed answers."""
-        answer = await self("POST", path, body)
-        assert answer.is_success, answer.text
-        result: dict[str, Any] = answer.json()
-        return result
-
-
-class Intake:
+class Intake(shared.Intake):
     """The service under test and those who use it."""
 
-    def __init__(self, svc: Service, client: httpx.AsyncClient, issuer: Issuer) -> None:
-        self.service = svc
-        self.clock = svc.clock
-        self.client = client
-        self.issuer = issuer
-        self.admin = self.person("program-admin", "admin-1")
-
-    def person(self, role: str, subject: str, government: str | None = None) -> Person:
-        return Person(self.client, self.issuer.token(role, subject, government=government))
-
     def applicant(self, subject: str = "") -> Person:
-        return self.person("applicant", subject or opaque_id())
+        return self.person("applicant", subject)
 
-    async def cycle(self, **delta: float) -> str:
-        """Open a cycle whose deadline is `delta` (a day) from now."""
-        deadline = self.clock.now() + timedelta(**(delta or {"days": 1}))
-        body = {"label": f"c-{opaque_id()}", "charter": SHIPPED, "deadline": rfc3339(deadline)}
-        return str((await self.admin.made("/cycles", body))["cycle"])
-
-    async def government(self, lead: Person, **profile: object) -> str:
-        return str((await lead.made("/governments", {**PROFILE, **profile}))["government"])
+    async def cycle(self, charter: str = SHIPPED, **delta: float) -> str:
+        return await super().cycle(charter, **delta)
 
     async def draft(self, cycle: str, lead: Person, government: str = "") -> str:
         """Start an application and fill it in."""
@@ -101,34 +56,17 @@ class Intake:
         assert answer.status_code == 200, answer.text
         return application
 
-    async def events(self, subject: str) -> list[tuple[str, dict[str, Any]]]:
-        """(type, leaf) of what was recorded about `subject`, in order."""
-        rows = await self.service.database.pool.fetch(
-            "select type, leaf from chassis.event_log where subject = $1 order by sequence", subject
-        )
-        return [(row["type"], orjson.loads(row["leaf"])) for row in rows]
-
     async def closed(self, cycle: str) -> dict[str, Any]:
         """The public data of the cycle's close, which must be there once."""
         (leaf,) = [leaf for kind, leaf in await self.events(cycle) if kind == "intake.cycle.closed.v1"]
         data: dict[str, Any] = leaf["data"]
         return data
 
-    async def until_closed(self, cycle: str) -> None:
-        async def is_closed() -> bool:
-            return str((await self.admin("GET", f"/cycles/{cycle}")).json()["state"]) == "closed"
-
-        await eventually(is_closed)
-
 
 @pytest.fixture
 async def intake(runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Intake]:
-    svc = service(runtime(IntakeSettings))
-    await svc.start()
-    transport = httpx.ASGITransport(app=svc.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield Intake(svc, client, issuer)
-    await svc.stop()
+    async with running(runtime(IntakeSettings), issuer, Intake) as made:
+        yield made
 
 
 async def on_topic(bootstrap: str, subject: str, wanted: int) -> list[Envelope]:
@@ -148,13 +86,6 @@ async def on_topic(bootstrap: str, subject: str, wanted: int) -> list[Envelope]:
     return found
 
 
-def refused(answer: httpx.Response, status: int, rule: str) -> dict[str, Any]:
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
-    problem: dict[str, Any] = answer.json()
-    assert problem["type"] == f"urn:cec:problem:{rule}"
-    return problem
-
-
 # --- cycles --------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +102,9 @@ async def test_a_cycle_opens_under_its_charter_and_keeps_its_seed_to_itself(inta
         "program": "Citizen-Engaged Communities",
         "charter_sha256": charter_digest(SHIPPED),
         "deadline": "2099-05-01T21:00:00.123Z",
+        "time_zone": "UTC",
+        "deadline_local": "2099-05-01T21:00:00.123+00:00",
+        "now": made.json()["now"],
         "state": "open",
         "assignment_commitment": commitment,
         "demonstration": True,
@@ -421,7 +355,7 @@ async def test_a_patch_removes_replaces_and_keeps_as_rfc_7396_says(intake: Intak
         f"/v1{path}",
         content=orjson.dumps(patch),
         headers={
-            "Authorization": f"Bearer {lead._token}",
+            "Authorization": f"Bearer {lead.token}",
             "If-Match": "*",
             "Content-Type": "application/merge-patch+json",
         },
@@ -482,6 +416,7 @@ async def test_a_submission_leaves_whole_and_sealed_with_the_receipts_hash(intak
         "event": record.id,
         "leaf_hash": leaf_hash.hex(),
         "submitted_at": leaf["time"],
+        "receipt": receipt["receipt"],
     }
 
 
@@ -668,7 +603,7 @@ async def test_the_api_describes_itself(intake: Intake) -> None:
     ids=["cut off", "empty", "not a number", "half a surrogate", "nul", "not UTF-8", "nested"],
 )
 async def test_broken_json_is_a_bad_request(intake: Intake, content: bytes) -> None:
-    headers = {"Authorization": f"Bearer {intake.applicant()._token}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {intake.applicant().token}", "Content-Type": "application/json"}
     answer = await intake.client.post("/v1/governments", content=content, headers=headers)
     if content:
         refused(answer, 400, "malformed-json")
@@ -688,7 +623,7 @@ async def test_a_body_that_grows_too_large_while_it_is_sent_is_413(intake: Intak
             yield b" " * 1_000
 
     transport = httpx.ASGITransport(app=Frontier(intake.service.app, body_limit=10_000))
-    headers = {"Authorization": f"Bearer {intake.applicant()._token}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {intake.applicant().token}", "Content-Type": "application/json"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         refused(await client.post("/v1/governments", content=endless(), headers=headers), 413, "body-too-large")
 

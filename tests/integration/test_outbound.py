@@ -261,6 +261,17 @@ async def test_a_body_as_long_as_the_cap_is_taken() -> None:
     assert answer.body == b"hello"
 
 
+async def test_who_asks_for_the_beginning_of_a_body_gets_that_and_of_a_compressed_one_nothing() -> None:
+    limits = Limits(max_body=3, cut=True)
+    async with stranger(OK) as there:
+        answer = await embedded().request("GET", f"http://{NAME}:{there.port}/", limits=limits)
+    assert answer.body == b"hel"
+    packed = OK.replace(b"X-Own: 1", b"Content-Encoding: gzip")
+    async with stranger(packed) as there:
+        answer = await embedded().request("GET", f"http://{NAME}:{there.port}/", limits=limits)
+    assert (answer.status, answer.body) == (200, b"")
+
+
 async def test_a_gzip_bomb_is_never_unpacked() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()

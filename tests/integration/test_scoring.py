@@ -51,11 +51,12 @@ from services.scoring.commands import COMMAND_TYPE, RECORD_LIMIT, post, prove, s
 from services.scoring.settings import ScoringSettings
 from services.scoring.submissions import Submissions
 from tests.given import eventually, publish, written
+from tests.screened import UNSCREENED
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "deploy" / "programs"
-TEXT = (PROGRAMS / "citizen-engaged-communities.toml").read_text(encoding="utf-8")
+TEXT = UNSCREENED
 CHARTER = Charter.parse(TEXT)
 CRITERIA = list(CHARTER.criteria("city"))
 NA = next(name for name, one in CHARTER.criteria("city").items() if one.na_when)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from services.chassis.schedule import schedule, unschedule
-from services.chassis.web import Anyone, CommandRoute, Reading, SignedIn, Writing
+from services.chassis.web import Anyone, Asked, CommandRoute, Reading, SignedIn, Writing
 from services.intake.access import known_cycle
 from services.intake.applications import store as applications
 from services.intake.cycles import domain, store
 from services.intake.cycles.forms import CycleView, LaterDeadline, NewCycle
+from services.intake.deadlines.schedule import hold_close, schedule_close
 from services.intake.forms import Named
-from services.intake.handlers import CLOSE, close
+from services.intake.handlers import close
 from services.intake.locks import OWNED
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from services.chassis.auth import Principal
 
 router = APIRouter(route_class=CommandRoute)
@@ -43,22 +45,23 @@ async def open_cycle(body: NewCycle, tx: Writing, who: SignedIn) -> CycleView:
     await tx.act_as(who.issuer, who.subject, event.cycle)
     cycle = domain.evolve_cycle(None, event, tx.record(event))
     await store.save_cycle(tx.db, cycle)
-    await schedule(tx, CLOSE, cycle.id, cycle.deadline)
-    return _cycle_view(cycle)
+    await schedule_close(tx, cycle)
+    return _cycle_view(cycle, tx.clock.now())
 
 
 @router.get("/cycles", response_model_exclude_none=True)
-async def list_cycles(db: Reading, who: Anyone) -> list[CycleView]:
+async def list_cycles(db: Reading, who: Anyone, asked: Asked) -> list[CycleView]:
     """All cycles, by name."""
     counts = await applications.standing_counts(db) if _sees_counts(who) else None
-    return [_cycle_view(cycle, counts) for cycle in await store.cycles(db)]
+    return [_cycle_view(cycle, asked.clock.now(), counts) for cycle in await store.cycles(db)]
 
 
 @router.get("/cycles/{cycle}", response_model_exclude_none=True)
-async def show_cycle(cycle: Named, db: Reading, who: Anyone) -> CycleView:
+async def show_cycle(cycle: Named, db: Reading, who: Anyone, asked: Asked) -> CycleView:
     """One cycle."""
     found = await known_cycle(db, cycle)
-    return _cycle_view(found, await applications.standing_counts(db) if _sees_counts(who) else None)
+    counts = await applications.standing_counts(db) if _sees_counts(who) else None
+    return _cycle_view(found, asked.clock.now(), counts)
 
 
 @router.get("/cycles/{cycle}/charter", response_class=PlainTextResponse)
@@ -71,38 +74,41 @@ async def show_charter(cycle: Named, db: Reading) -> str:
 async def extend_cycle(cycle: Named, body: LaterDeadline, tx: Writing, who: SignedIn) -> CycleView:
     """Move the deadline to a later instant, for everyone."""
     who.require("program-admin")
-    # Before the cycle's row, as the schedule itself takes them: the other way round the two could wait for each other.
-    await unschedule(tx, CLOSE, cycle)
+    await hold_close(tx, cycle)
     found = await known_cycle(tx.db, cycle, OWNED)
     event = domain.extend_deadline(found, body.deadline, body.reason, now=tx.clock.now())
     await tx.act_as(who.issuer, who.subject, cycle)
     extended = domain.evolve_cycle(found, event, tx.record(event))
     await store.save_cycle(tx.db, extended)
-    await schedule(tx, CLOSE, cycle, extended.deadline)
-    return _cycle_view(extended)
+    await schedule_close(tx, extended)
+    return _cycle_view(extended, tx.clock.now())
 
 
 @router.post("/cycles/{cycle}/close", response_model_exclude_none=True)
 async def close_cycle(cycle: Named, tx: Writing, who: SignedIn) -> CycleView:
     """Close a cycle by hand, before its deadline."""
     who.require("program-admin")
-    await unschedule(tx, CLOSE, cycle)  # first, as in `extend_cycle`
+    await hold_close(tx, cycle)
     found = await known_cycle(tx.db, cycle, OWNED)
     await tx.act_as(who.issuer, who.subject, cycle)
-    return _cycle_view(await close(tx, found, "hand"))
+    return _cycle_view(await close(tx, found, "hand"), tx.clock.now())
 
 
 def _sees_counts(who: Principal | None) -> bool:
     return who is not None and bool(who.roles & {"program-admin", "auditor"})
 
 
-def _cycle_view(cycle: domain.Cycle, counts: dict[str, int] | None = None) -> CycleView:
+def _cycle_view(cycle: domain.Cycle, now: datetime, counts: dict[str, int] | None = None) -> CycleView:
+    calendar = cycle.charter.calendar
     return CycleView(
         cycle=cycle.id,
         label=cycle.id,
         program=cycle.opened.program,
         charter_sha256=cycle.opened.charter_sha256,
         deadline=cycle.deadline,
+        time_zone=calendar.zone,
+        deadline_local=calendar.local(cycle.deadline).isoformat(timespec="milliseconds"),
+        now=now,
         state="closed" if cycle.closed else "open",
         assignment_commitment=cycle.opened.assignment_commitment,
         demonstration=cycle.opened.demonstration,

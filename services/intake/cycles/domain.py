@@ -18,6 +18,7 @@ from schemas.charter import Charter, CharterError, charter_digest
 from schemas.cycles import CycleClosed, CycleDeadlineExtended, CycleOpened
 from schemas.envelope import Event, rfc3339
 from schemas.exact import SetDigest
+from schemas.screening import CycleScreened
 from services.chassis.refusal import RefusedError, Violation
 
 LABEL = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
@@ -42,6 +43,7 @@ class Cycle:
     closed: bool
     latest: str
     """Id of its last event: what every submission follows from."""
+    screened: bool = False
 
     @property
     def id(self) -> str:
@@ -114,4 +116,6 @@ def evolve_cycle(cycle: Cycle | None, event: Event, event_id: str) -> Cycle:
             return replace(cycle, deadline=event.deadline, latest=event_id)
         case Cycle(), CycleClosed():
             return replace(cycle, closed=True, latest=event_id)
+        case Cycle(), CycleScreened():
+            return replace(cycle, screened=True, latest=event_id)
     raise TypeError(f"{event.TYPE} does not follow here")

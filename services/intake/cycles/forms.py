@@ -28,13 +28,21 @@ class LaterDeadline(Given):
 
 
 class CycleView(BaseModel):
-    """A cycle; `submitted` is there for program-admin and auditor only."""
+    """A cycle; `submitted` is there for program-admin and auditor only.
+
+    What counts is the server's clock, which shows `now`: at `deadline` by it, it is too late.
+    """
 
     cycle: str
     label: str
     program: str
     charter_sha256: str
     deadline: Instant
+    time_zone: str
+    """Of the program, as its charter says."""
+    deadline_local: str
+    """The deadline in the program's time zone."""
+    now: Instant
     state: Literal["open", "closed"]
     assignment_commitment: str
     demonstration: bool

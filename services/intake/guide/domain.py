@@ -61,16 +61,16 @@ class CriterionStanding(BaseModel):
     name: str
     area: str
     core: bool
-    points: int | None
-    text: str | None
-    next: NextPoints | None
+    points: int | None = None
+    text: str | None = None
+    next: NextPoints | None = None
 
 
 class Need(BaseModel):
     """One thing that is missing for the level aimed at: `id` names the area, criterion or level."""
 
     what: Literal["core", "area", "total", "metrics"]
-    id: str | None
+    id: str | None = None
     detail: str
 
 
@@ -82,10 +82,10 @@ class Assessment(BaseModel):
     total most.
     """
 
-    tier: Tier | None
+    tier: Tier | None = None
     answered: int
     criteria: int
-    level: str | None
+    level: str | None = None
     aim: str
     total: Ratio
     total_basis_points: int

@@ -21,10 +21,10 @@ class FormView(BaseModel):
     cycle: str
     charter_sha256: str
     program: Program
-    kind: str | None
+    kind: str | None = None
     tiers: tuple[Tier, ...]
     scale: Scale
-    applying: Applying | None
+    applying: Applying | None = None
     levels: tuple[Level, ...]
     not_applicable_per_area: int
     areas: tuple[Area, ...]
@@ -32,8 +32,8 @@ class FormView(BaseModel):
     metrics: tuple[Metric, ...]
     published_service_delivery: int
     """How many of the `service_delivery` metrics must be published."""
-    reply: Window | None
-    appeal: Appeal | None
+    reply: Window | None = None
+    appeal: Appeal | None = None
     disclosure: Disclosure
 
 

@@ -66,7 +66,7 @@ async def remove_endpoint(government: Named, tx: Writing, who: SignedIn) -> None
         raise not_found("This government has named no Open311 endpoint.")
 
 
-@router.post("/governments/{government}/probes", status_code=202, response_model_exclude_none=True)
+@router.post("/governments/{government}/probes", status_code=202)
 async def ask_probe(government: Named, response: Response, tx: Writing, who: SignedIn, service: Asked) -> ProbeView:
     """Ask for a probe of the last 90 days; it takes minutes, and `Location` is where to look for what it finds."""
     person, _ = await acting(tx.db, who, government, "lead", "editor")
@@ -77,7 +77,7 @@ async def ask_probe(government: Named, response: Response, tx: Writing, who: Sig
     return _probe_view(run)
 
 
-@router.get("/governments/{government}/probes", response_model_exclude_none=True)
+@router.get("/governments/{government}/probes")
 async def list_probes(government: Named, db: Reading, who: SignedIn) -> list[ProbeView]:
     """The government's last hundred probes, the newest first."""
     await acting(db, who, government)
@@ -86,7 +86,7 @@ async def list_probes(government: Named, db: Reading, who: SignedIn) -> list[Pro
     return [_probe_view(run, claims.get(run.probe)) for run in found]
 
 
-@router.get("/governments/{government}/probes/{probe}", response_model_exclude_none=True)
+@router.get("/governments/{government}/probes/{probe}")
 async def show_probe(government: Named, probe: Named, db: Reading, who: SignedIn) -> ProbeView:
     """One probe of the government."""
     await acting(db, who, government)

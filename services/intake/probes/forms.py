@@ -30,7 +30,7 @@ class EndpointView(BaseModel):
 
 
 class ProbeView(BaseModel):
-    """A probe. `claims` and `event` are there once it is done, `reason` where it failed."""
+    """A probe. `claims` and `event` are null until it is done, `reason` unless it failed."""
 
     probe: str
     government: str
