@@ -109,7 +109,7 @@ async def begin_upload(  # noqa: PLR0913  (what tus sends in headers)
     return upload_view(upload)
 
 
-@router.head("/applications/{application}/uploads/{upload}")
+@router.head("/applications/{application}/uploads/{upload}", response_class=Response)
 async def show_offset(application: Named, upload: Named, db: Reading, who: SignedIn) -> Response:
     """How many bytes of the upload are here (tus): go on behind them."""
     return Response(headers=progress(await _known_upload(db, who, application, upload)))
@@ -205,7 +205,7 @@ async def list_files(application: Named, who: SignedIn, service: Asked) -> Files
 @streaming.get(
     "/applications/{application}/files/{sha256}",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/octet-stream": {}}, "description": "The file, as an attachment."}},
+    responses={200: {"content": {"*/*": {}}, "description": "The file, as an attachment of the type that it is."}},
 )
 async def give_file(application: Named, sha256: Hash, who: SignedIn, service: Asked) -> StreamingResponse:
     """The file itself: to be kept by whoever reads it, never shown or run where it comes from."""
