@@ -23,7 +23,7 @@ demo: $(VENV)/.runtime ## play the 2011-2013 cycle on real Kafka and PostgreSQL 
 up: $(VENV)/.runtime ## the same program for real use: empty, data kept in var/, real clock
 	@$(BIN)/cec up
 
-test: check ## everything that must hold: `make check`, then all tests (ARGS="-k name" for some)
+test: check ## everything that must hold: `make check`, then all tests but `make test-long`'s (ARGS="-k name" for some)
 	$(BIN)/pytest --session-timeout=1500 $(ARGS)
 
 test-long: test-containers ## what takes longer: containers, the behaviour suite, rolling upgrades, parts that die
@@ -37,7 +37,7 @@ faults: $(VENV)/.dev ## services killed between any two steps, RUNS=20 times wit
 	$(BIN)/python -m tests.faults $(or $(RUNS),1) $(FIRST)
 
 bench: $(VENV)/.dev ## what the chassis costs beside bare code (IDS="relay" ROUNDS=3 for less): table, var/bench/results.json
-	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT))
+	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT)) $(if $(GROWTH),--growth)
 
 check: $(VENV)/.dev ## the quick part: lint, format, types, import rules, generated files
 	$(BIN)/ruff check

@@ -125,7 +125,7 @@ class Ground:
         """What a service is given, with a database of its own."""
         machine = MachineClock()
         settings = settings_class(
-            **{"database_prefix": f"b{secret(4)}_", "var": ROOT / "var" / "bench", **overrides}  # type: ignore[arg-type]
+            **{"database_prefix": f"b{secret(4)}_", "var": ROOT / "var" / "bench", "batch_size": BATCH, **overrides}  # type: ignore[arg-type]
         )
         tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
         return Runtime(settings, self.bootstrap, self.dsn, ProgramClock(machine), tokens)
@@ -262,6 +262,8 @@ def table(results: list[Result]) -> str:
 
 
 def keep(results: list[Result]) -> None:
-    """Write results.json."""
+    """Write results.json, in place of earlier results of the same ids."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    found = {one["id"]: one for one in (*kept, *map(asdict, results))}
+    RESULTS.write_text(json.dumps([*found.values()], indent=1) + "\n", encoding="utf-8")

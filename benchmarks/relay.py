@@ -58,8 +58,9 @@ async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
         for start in range(0, count, BARE_BATCH):
             pending = [await kafka.send(topic, value, key=key) for key, value in rows[start : start + BARE_BATCH]]
             await asyncio.gather(*pending)
+        seconds = time.perf_counter() - started
         await kafka.stop()
-        return count / (time.perf_counter() - started)
+        return count / seconds
 
     try:
         return [await compare("relay", "records/s", ours, bare, rounds=rounds)]

@@ -93,7 +93,7 @@ STOPPED = _gauge(
 )
 TAKEN = _counter("cec_records_taken_total", "group", meaning="Records taken: applied, known, or set aside.")
 BATCH_SECONDS = _histogram(
-    "cec_batch_seconds", "group", meaning="From a batch's arrival to its offsets' commit, with all its retries."
+    "cec_batch_seconds", "group", meaning="From a batch's arrival to its effect, with all its retries."
 )
 BATCH_RETRIES = _counter(
     "cec_batch_retries_total", "group", meaning="Attempts at a batch that failed and were put off, for whatever reason."
@@ -152,7 +152,8 @@ COMMANDS = _counter(
     "cec_commands_total",
     "result",
     "reason",
-    meaning="Signed commands (scoring): `accepted`, `refused` with the rule, or `ignored` where no known key signed.",
+    meaning="Signed commands (scoring): `accepted`, `refused` with the rule, or `ignored` where no known key signed, or a"
+    " fault of ours came between.",
 )
 DELIVERIES = _counter(
     "cec_deliveries_total",

@@ -140,7 +140,11 @@ class Relay:
         if not rows:
             self._failures = 0
             return False
-        results = await self._send(rows, kafka)
+        try:
+            results = await self._send(rows, kafka)
+        except TimeoutError:
+            self._database.metrics.add(RELAYED, len(rows), result="failed")
+            raise
         failed: set[str] = set()
         acknowledged: list[int] = []
         failure: BaseException | None = None

@@ -34,6 +34,8 @@ PROFILE = {
 }
 DRAFT = complete_draft(Charter.parse(SMALL), "municipio")
 AWAY = 503
+WAIT_SECONDS = 75.0
+"""For an answer: a statement whose server falls silent is given up after a minute."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Clients:
         """Answers that no client should ever get."""
         self.slowest = 0.0
         self._first_deadline = datetime.now(UTC) + timedelta(days=30)
-        self._http = httpx.AsyncClient(base_url=origin.url, timeout=30, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=origin.url, timeout=WAIT_SECONDS, trust_env=False)
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -142,6 +142,19 @@ async def test_both_away_for_ten_seconds_and_back(folder: Path) -> None:
         await it.afterwards()
 
 
+@pytest.mark.parametrize("away", ["kafka", "postgres"])
+async def test_one_away_for_ten_seconds_and_back(folder: Path, away: str) -> None:
+    async with world(folder, pace=None) as it:
+        part = it.kafka if away == "kafka" else it.postgres
+        await part.stop()
+        refused = it.clients.answers[503]
+        await asyncio.sleep(10)
+        # Commands need no broker, and nothing goes without the database.
+        assert (it.clients.answers[503] > refused) == (away == "postgres")
+        await part.start()
+        await it.afterwards()
+
+
 async def test_everything_stops_within_seconds_while_both_are_away(folder: Path) -> None:
     async with world(folder, pace=None) as it:
         it.clients.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -94,7 +95,9 @@ class Team:
 
     def objects(self, folder: str) -> list[Path]:
         """What the archive holds there."""
-        return [path for path in (self.service.settings.var / "files" / folder).rglob("*") if path.is_file()]
+        # `walk` passes over a folder that the sweeper takes away meanwhile; `rglob` does not.
+        top = self.service.settings.var / "files" / folder
+        return [Path(place, name) for place, _, names in os.walk(top) for name in names]
 
     async def links(self) -> dict[str, dict[str, Any]]:
         return {one["url"]: one for one in (await self.viewer.got(f"{self.path}/links"))["links"]}

@@ -1,7 +1,7 @@
 """What everything rests on, a promise a test: break any of them in the chassis, and the test of its name fails.
 
-Three more promises have their tests elsewhere: that poison holds up its key and nothing else in `test_dead_letters.py`,
-and that a command parks nothing in `test_scoring.py`.
+Two more promises have their tests elsewhere: `test_poison_holds_up_its_key_and_nothing_else_until_it_is_tried_again` in
+`test_dead_letters.py`, and `test_a_record_that_no_registered_key_signed_is_counted_and_forgotten` in `test_scoring.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from deploy.embedded import Stack
 from schemas.cycles import CycleDeadlineExtended
 from schemas.topics import Topic
-from services.chassis import topics
+from services.chassis import consumer, topics
+from services.chassis.breaker import Fate
 from services.chassis.clock import ProgramClock
+from services.chassis.database import Tx
 from services.chassis.ids import opaque_id
+from services.chassis.record import Record
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from tests.behaviour.house import TOPIC, House, Member
@@ -93,6 +96,50 @@ async def test_what_the_broker_refuses_stays_in_the_outbox_until_it_takes_it(hou
     records = await everything(stack, narrow.name)
     assert [record.key for record in records] == [key.encode()] * 3
     assert [b'"sequence":%d,' % (n + 1) in record.value for n, record in enumerate(records)] == [True] * 3
+
+
+async def test_behind_a_row_that_the_broker_refuses_no_row_of_its_key_is_deleted(house: House, stack: Stack) -> None:
+    member, key = await house.join(), opaque_id()
+    narrow, wide = Topic(f"narrow.{opaque_id()}", 1, {"max.message.bytes": "200"}), Topic(f"wide.{opaque_id()}", 1, {})
+    await topics.apply(stack.kafka_bootstrap, [narrow, wide])
+    async with member.database.transaction() as tx:
+        tx.record(event(member, key))
+        tx.record(event(member, key))
+        await tx.flush()
+        await tx.db.execute("update chassis.outbox set topic = $1", wide.name)
+        first = "update chassis.outbox set topic = $1 where position = (select min(position) from chassis.outbox)"
+        await tx.db.execute(first, narrow.name)
+    await asyncio.sleep(1)
+    assert await member.database.pool.fetchval("select count(*) from chassis.outbox") == 2
+    await widen(stack, narrow.name)
+    await eventually(lambda: emptied(member), 20)
+    assert len(await everything(stack, narrow.name)) == 1
+
+
+async def test_a_relay_that_nobody_wakes_finds_by_itself_what_there_is_to_send(house: House) -> None:
+    member, key = await house.join(), opaque_id()
+    member.database.on_recorded = lambda: None
+    await member.record(key)
+    await house.shows({key: 1})
+
+
+async def test_a_batch_that_was_given_back_comes_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "GIVE_BACK_SECONDS", 0.5)
+    member, keys = await house.join(), [opaque_id() for _ in range(10)]
+    await house.settled()
+    process, away = member.inbox.process, True
+
+    async def fail_while_away(tx: Tx, records: list[Record]) -> list[Fate | Exception]:
+        if away:
+            raise ConnectionError
+        return await process(tx, records)
+
+    monkeypatch.setattr(member.inbox, "process", fail_while_away)
+    await member.record(*keys)
+    await asyncio.sleep(3)
+    away = False
+    await member.record(*keys)
+    await house.shows(dict.fromkeys(keys, 2))
 
 
 async def test_offsets_are_not_committed_before_the_effect_is(house: House) -> None:
