@@ -152,8 +152,8 @@ COMMANDS = _counter(
     "cec_commands_total",
     "result",
     "reason",
-    meaning="Signed commands (scoring): `accepted`, `refused` with the rule, or `ignored` where no known key signed, or a"
-    " fault of ours came between.",
+    meaning="Signed commands (scoring): `accepted`, `refused` with the rule, or `ignored` where no known key signed, or"
+    " a fault of ours came between.",
 )
 DELIVERIES = _counter(
     "cec_deliveries_total",
