@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from ipaddress import ip_address
@@ -353,9 +354,10 @@ async def test_a_large_answer_leaves_the_loop_to_others() -> None:
     async def watch() -> None:
         nonlocal longest
         while True:
-            began = asyncio.get_running_loop().time()
+            # The processor's time of this thread: how long others were kept waiting depends on the machine.
+            began = time.thread_time()
             await asyncio.sleep(0.005)
-            longest = max(longest, asyncio.get_running_loop().time() - began)
+            longest = max(longest, time.thread_time() - began)
 
     async with served(City([])) as city:
         city.instead = lambda asked: Reply(body, kind="text/xml") if "requests" in asked.path else None
@@ -364,4 +366,4 @@ async def test_a_large_answer_leaves_the_loop_to_others() -> None:
         watching.cancel()
     assert len(reading.requests) == 40_000
     assert figures(list(reading.requests.values()), 5, UNTIL).closed.whole == 40_000
-    assert longest < 1.0
+    assert longest < 0.3

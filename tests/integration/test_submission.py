@@ -86,6 +86,7 @@ async def test_what_an_amendment_changed_is_shown_field_by_field(intake: Intake)
         ],
     )
     assert (await lead.got(f"{path}/versions/2/changes?since=2"))["differences"] == []
+    assert (await lead("GET", f"{path}/versions/2/changes?since={2**31}")).status_code == 422
     first = await lead.got(f"{path}/versions/1/changes")
     assert first["since"] == 0
     assert all(one["before"] is None for one in first["differences"])

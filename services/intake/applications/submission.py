@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from schemas.applications import Answer, Claims, Contact, Identity
 from schemas.envelope import Instant
-from schemas.exact import SAFE_INTEGER
 from services.chassis.problems import Problem, not_found
 from services.chassis.web import Asked, CommandRoute, SignedIn, Writing
 from services.intake.access import acting, known_cycle, sheet_of
@@ -29,8 +28,10 @@ if TYPE_CHECKING:
 
 router = APIRouter(route_class=CommandRoute)
 
-Number = Annotated[int, Path(ge=1, le=SAFE_INTEGER)]
-Since = Annotated[int | None, Query(ge=1, le=SAFE_INTEGER, description="The earlier version; absent: the one before.")]
+MOST = 2**31 - 1
+"""What PostgreSQL's `int` holds: versions are counted in it."""
+Number = Annotated[int, Path(ge=1, le=MOST)]
+Since = Annotated[int | None, Query(ge=1, le=MOST, description="The earlier version; absent: the one before.")]
 
 
 class KeysView(BaseModel):
