@@ -36,7 +36,9 @@ async def measure(names: list[str], count: int, rounds: int) -> list[Result]:
             await topics.apply(place.bootstrap, TOPICS)
             settle()
             print(f"{name}: {rounds} rounds of {count:,} …", flush=True)  # noqa: T201
-            results += await BENCHES[name](place, count=count, rounds=rounds)
+            found = await BENCHES[name](place, count=count, rounds=rounds)
+        keep(found)
+        results += found
     return results
 
 
@@ -70,7 +72,6 @@ def main() -> None:
         print(uvloop.run(grown(given.ids or list(BENCHES), given.count)))  # noqa: T201
         return
     results = uvloop.run(measure(given.ids or list(BENCHES), given.count, given.rounds))
-    keep(results)
     print(table(results))  # noqa: T201
 
 

@@ -197,6 +197,8 @@ async def read_barely(ground: Ground, topic: str) -> None:
     while True:
         for records in (await kafka.getmany(timeout_ms=200)).values():
             for record in records:
+                if not record.value:
+                    continue  # what warmed the topic
                 async with database.transaction():
                     await database.execute(SEEN, record.value.decode())
                 say(f"{record.value.decode()} {time.monotonic()}")
