@@ -15,6 +15,7 @@ from schemas.envelope import rfc3339
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime, Service
+from services.chassis.web import Frontier
 from services.intake.app import service
 from services.intake.cycles.domain import parsed
 from tests.applicants import complete_draft
@@ -143,17 +144,29 @@ In = TypeVar("In", bound=Intake)
 @asynccontextmanager
 async def running(runtime: Runtime, issuer: Issuer, kind: type[In]) -> AsyncIterator[In]:
     """Intake, running, as the `kind` of it that a file's tests speak of."""
+    async with served(runtime) as (svc, client):
+        yield kind(svc, client, issuer)
+
+
+@asynccontextmanager
+async def served(runtime: Runtime) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """Intake, running, and a client of it whose bodies are bounded as a server's are."""
     svc = service(runtime)
     await svc.start()
-    transport = httpx.ASGITransport(app=svc.app)
+    transport = httpx.ASGITransport(app=Frontier(svc.app, body_limit=svc.settings.body_limit))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield kind(svc, client, issuer)
+        yield svc, client
     await svc.stop()
 
 
 def started(runtime: Runtime, issuer: Issuer) -> AbstractAsyncContextManager[Intake]:
     """Intake, running."""
     return running(runtime, issuer, Intake)
+
+
+def rule_of(answer: httpx.Response) -> tuple[int, str]:
+    """(status, rule) of the problem that an answer is."""
+    return answer.status_code, str(answer.json()["type"]).removeprefix("urn:cec:problem:")
 
 
 def refused(answer: httpx.Response, status: int, rule: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from schemas.envelope import rfc3339
 from services.chassis.failures import backoff
 from services.chassis.kafka import PollingConsumer
+from services.chassis.looping import sleep_until_woken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,4 @@ async def follow(clock: ProgramClock, bootstrap: str, topic: str, ready: Callabl
 async def sleep_until(clock: Clock, moment: datetime, woken: asyncio.Event, limit: float) -> None:
     """Sleep until program time `moment`, at most `limit` seconds, or until `woken` is set (and clear it)."""
     seconds = min(max((moment - clock.now()).total_seconds(), 0.0), limit)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    woken.clear()
+    await sleep_until_woken(woken, seconds)

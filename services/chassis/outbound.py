@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import httpx
@@ -26,6 +26,7 @@ import httpx
 IPAddress = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[IPAddress]]]
 
+USER_AGENT = "citizen-engaged"
 PORTS = frozenset({443, 8443})
 URL_LIMIT = 2_048
 """Characters."""
@@ -155,7 +156,7 @@ class Outbound:
         ports: frozenset[int] = PORTS,
         resolver: Resolver = resolve,
         tls: ssl.SSLContext | None = None,
-        user_agent: str = "citizen-engaged",
+        user_agent: str = USER_AGENT,
     ) -> None:
         self._allow_loopback = allow_loopback
         self._ports = ports
@@ -285,6 +286,12 @@ class Outbound:
     def _check_port(self, url: httpx.URL) -> None:
         if _port(url) not in self._ports:
             raise OutboundRefused(f"the port must be one of {', '.join(map(str, sorted(self._ports)))}")
+
+
+@cache
+def outbound(user_agent: str = USER_AGENT, *, allow_loopback: bool) -> Outbound:
+    """The client of these settings, one a process: making its TLS context takes a while."""
+    return Outbound(user_agent=user_agent, allow_loopback=allow_loopback)
 
 
 async def _body(response: httpx.Response, limits: Limits) -> bytes:

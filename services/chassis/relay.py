@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.topics import DEAD_LETTER_ROOM
 from services.chassis.failures import backoff, transient
 from services.chassis.kafka import Producer
+from services.chassis.looping import sleep_until_woken
 from services.chassis.metrics import RELAYED
 from services.chassis.parking import raw_headers
 
@@ -98,22 +99,15 @@ class Relay:
                 self._failures += 1
                 level = self._log.info if transient(error) else self._log.error
                 level("relay interrupted", error=repr(error), attempt=self._failures)
-                await self._pause(backoff(self._failures))
+                await sleep_until_woken(self._woken, backoff(self._failures))
             finally:
                 self._active = False
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep until woken, at most `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        self._woken.clear()
 
     async def _serve(self) -> None:
         connection = await self._database.connect()
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):
-                await self._pause(self._poll)
+                await sleep_until_woken(self._woken, self._poll)
                 if self._stopping:
                     return
             await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
@@ -124,7 +118,7 @@ class Relay:
                 while not self._stopping:
                     while await self._drain(connection, kafka):
                         pass
-                    await self._pause(self._poll)
+                    await sleep_until_woken(self._woken, self._poll)
             finally:
                 await kafka.abandon()
         finally:

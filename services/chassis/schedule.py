@@ -11,10 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from services.chassis.clock import sleep_until
-from services.chassis.failures import backoff, transient
+from services.chassis.looping import keep_taking_up
 from services.chassis.metrics import LATENESS
 
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 TaskHandler = Callable[["Tx", str, datetime, dict[str, Any]], Awaitable[None]]
 """`async def effect(tx, subject, due, detail)`."""
-
-log = structlog.get_logger()
 
 _CLAIM = """
 delete from chassis.schedule where ctid = (
@@ -63,22 +59,19 @@ class Scheduler:
 
     async def run(self) -> None:
         """Run what is due; sleep until the next due time, a move of the clock, or the poll."""
-        attempt = 0
-        while True:
-            try:
-                while await self._run_one(asked := self._clock.now()):
-                    pass
-                # A row that was due and is still here is in another process's hands: don't spin on it.
-                following = await self._database.pool.fetchval(_FOLLOWING, asked)
-                attempt = 0
-            except Exception as error:  # noqa: BLE001  (a schedule never dies of one bad moment)
-                attempt += 1
-                say = log.info if transient(error) else log.error
-                say("schedule waits", database=self._database.name, attempt=attempt, error=repr(error))
-                await asyncio.sleep(backoff(attempt))
-                continue
-            soon = self._clock.now() + timedelta(seconds=self._poll)
-            await sleep_until(self._clock, following or soon, self._woken, self._poll)
+        await keep_taking_up("scheduled tasks", self._run_due, self._rest, database=self._database.name)
+
+    async def _run_due(self) -> datetime | None:
+        """Run what is due; when the next one is."""
+        while await self._run_one(asked := self._clock.now()):
+            pass
+        # A row that was due and is still here is in another process's hands: don't spin on it.
+        following: datetime | None = await self._database.pool.fetchval(_FOLLOWING, asked)
+        return following
+
+    async def _rest(self, following: datetime | None) -> None:
+        soon = self._clock.now() + timedelta(seconds=self._poll)
+        await sleep_until(self._clock, following or soon, self._woken, self._poll)
 
     async def _run_one(self, now: datetime) -> bool:
         async with self._database.transaction() as tx:

@@ -9,13 +9,12 @@ from schemas.envelope import Instant
 from services.chassis.auth import Principal
 from services.chassis.database import Connection
 from services.chassis.ids import opaque_id, secret
-from services.chassis.outbound import OutboundRefused
+from services.chassis.outbound import OutboundRefused, outbound
 from services.chassis.problems import not_found
 from services.chassis.refusal import RefusedError
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
 from services.chassis.webhooks import PRIVATE_PREFIX, new_secret, public_key, sign
 from services.notifications import backlog, domain, notice, store
-from services.notifications.delivery import client
 from services.notifications.domain import Filters, State, Subscription
 
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
@@ -160,7 +159,7 @@ async def replay_notice(subscription: Id, notice_id: Id, tx: Writing, who: Signe
 
 def _check_url(url: str, *, allow_loopback: bool) -> None:
     try:
-        client(allow_loopback=allow_loopback).admit(url)
+        outbound(allow_loopback=allow_loopback).admit(url)
     except OutboundRefused as error:
         raise RefusedError("url", f"This address cannot be used: {error}.", field="/url", status=422) from error
 

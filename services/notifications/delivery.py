@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -19,8 +17,9 @@ import structlog
 
 from schemas.envelope import Event
 from services.chassis.failures import backoff, transient
+from services.chassis.looping import keep_taking_up, sleep_until_woken
 from services.chassis.metrics import DELIVERIES
-from services.chassis.outbound import Limits, Outbound, OutboundFailed, OutboundRefused
+from services.chassis.outbound import Limits, OutboundFailed, OutboundRefused, outbound
 from services.chassis.webhooks import signed_headers
 from services.notifications import backlog, store
 from services.notifications.domain import CHALLENGE, Answer, after, retry_after, settle
@@ -42,12 +41,6 @@ DRAIN_SECONDS = 3.0
 log = structlog.get_logger()
 
 
-@cache
-def client(*, allow_loopback: bool) -> Outbound:
-    """The guarded client: it holds settings only, but making its TLS context takes a while."""
-    return Outbound(allow_loopback=allow_loopback)
-
-
 async def deliver_notices(service: Service) -> None:
     """Send what is due, until cancelled."""
     await Courier(service).run()
@@ -59,7 +52,7 @@ class Courier:
     def __init__(self, service: Service) -> None:
         self._database = service.database
         self._machine = service.clock.machine
-        self._client = client(allow_loopback=service.settings.webhooks_allow_loopback)
+        self._client = outbound(allow_loopback=service.settings.webhooks_allow_loopback)
         self._places: int = service.settings.webhooks_at_once
         self._poll: float = service.settings.poll_seconds
         self._work = service.database.alarm(backlog.WORK)
@@ -68,22 +61,8 @@ class Courier:
 
     async def run(self) -> None:
         """Take up work as places get free; sleep until a commit makes some, an attempt ends, or the poll."""
-        attempt = 0
         try:
-            while True:
-                self._work.clear()
-                try:
-                    await self._take_up()
-                except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
-                    attempt += 1
-                    say = log.info if transient(error) else log.error
-                    say("deliveries wait", attempt=attempt, error=repr(error))
-                    await asyncio.sleep(backoff(attempt))
-                    continue
-                attempt = 0
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll):
-                        await self._work.wait()
+            await keep_taking_up("deliveries", self._take_up, self._rest)
         finally:
             await self._drain()
 
@@ -93,6 +72,9 @@ class Courier:
             places = min(most - busy, self._places - len(self._running))
             if places > 0:
                 await self._take_share(backlog.Share(doubtful, places, PER_SUBSCRIPTION, self._turns[doubtful]))
+
+    async def _rest(self, _: None) -> None:
+        await sleep_until_woken(self._work, self._poll)
 
     async def _take_share(self, share: Share) -> None:
         now = self._machine.now()

@@ -17,8 +17,6 @@ from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
-from services.chassis.web import Frontier
-from services.intake.app import service
 from services.intake.applications.drafts import Draft
 from services.intake.cycles.domain import parsed
 from services.intake.exchange import form
@@ -27,6 +25,7 @@ from services.intake.exchange.spreadsheet import form_of
 from services.intake.exchange.workbook import written
 from services.intake.settings import IntakeSettings
 from tests.applicants import PROGRAMS, SHIPPED, complete_draft
+from tests.intake import PROFILE, rule_of, served
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
@@ -90,22 +89,12 @@ class Desk:
 
 
 def profile(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "state": "Oregon",
-        "kind": "city",
-        "population": 59_403,
-        "population_source": "2010 Census",
-        "website": "https://springfield.example",
-    }
+    return {**PROFILE, "name": name}
 
 
 @pytest.fixture
 async def desk(runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Desk]:
-    svc = service(runtime(IntakeSettings))
-    await svc.start()
-    transport = httpx.ASGITransport(app=Frontier(svc.app, body_limit=svc.settings.body_limit))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with served(runtime(IntakeSettings)) as (svc, client):
         made = Desk(svc, client, issuer)
         deadline = (svc.clock.now() + timedelta(days=1)).isoformat(timespec="milliseconds")
         body = {"label": f"x-{opaque_id()}", "charter": SHIPPED, "deadline": deadline}
@@ -117,11 +106,6 @@ async def desk(runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Desk]:
         started = await made.made("lead", "POST", f"/cycles/{made.cycle}/applications", {"government": made.government})
         made.application = started["application"]
         yield made
-    await svc.stop()
-
-
-def rule_of(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, str(answer.json()["type"]).removeprefix("urn:cec:problem:")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------

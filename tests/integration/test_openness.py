@@ -16,12 +16,11 @@ from services.chassis.ids import opaque_id
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
-from services.chassis.web import Frontier
-from services.intake.app import service
 from services.intake.cycles.domain import parsed
 from services.intake.openness.consultation import COMMENT_BYTES
 from services.intake.settings import IntakeSettings
 from tests.applicants import SHIPPED, SMALL, complete_draft
+from tests.intake import rule_of, served
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
@@ -79,20 +78,12 @@ class Town:
 
 @pytest.fixture
 async def town(runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Town]:
-    svc = service(runtime(IntakeSettings))
-    await svc.start()
-    transport = httpx.ASGITransport(app=Frontier(svc.app, body_limit=svc.settings.body_limit))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with served(runtime(IntakeSettings)) as (svc, client):
         made = Town(svc, client, issuer)
         deadline = (svc.clock.now() + timedelta(days=1)).isoformat(timespec="milliseconds")
         body = {"label": f"o-{opaque_id()}", "charter": SMALL, "deadline": deadline}
         made.cycle = (await made.got("admin", "POST", "/cycles", body))["cycle"]
         yield made
-    await svc.stop()
-
-
-def rule_of(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, str(answer.json()["type"]).removeprefix("urn:cec:problem:")
 
 
 # --- invitations -----------------------------------------------------------------------------------------------------

@@ -26,17 +26,10 @@ from services.intake.probes.figures import figures
 from services.intake.probes.open311 import distinct, read_requests, read_services
 from services.intake.settings import IntakeSettings
 from tests.given import eventually
+from tests.intake import PROFILE
 from tests.open311 import Asked, City, Reply, requests_of, served
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
-PROFILE = {
-    "name": "Springfield",
-    "state": "Oregon",
-    "kind": "city",
-    "population": 59_403,
-    "population_source": "2010 Census",
-    "website": "https://springfield.example",
-}
 
 
 class Intake:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING
 
-import structlog
-
-from services.chassis.failures import backoff, transient
-from services.chassis.outbound import Limits, Outbound, OutboundFailed, OutboundRefused
+from services.chassis.looping import keep_taking_up
+from services.chassis.outbound import Limits, OutboundFailed, OutboundRefused, outbound
 from services.intake.evidence import links
 from services.intake.evidence.domain import Look, judged, next_look, title_of
 
 if TYPE_CHECKING:
+    from services.chassis.outbound import Outbound
     from services.chassis.service import Service
     from services.intake.evidence.links import Errand
     from services.intake.settings import IntakeSettings
@@ -30,18 +28,11 @@ LEASE = timedelta(minutes=2)
 RELIED_ON = timedelta(days=365)
 """After a cycle's deadline: until then its evidence is looked at again."""
 
-log = structlog.get_logger()
-
-
-@cache
-def _client(user_agent: str, *, allow_loopback: bool) -> Outbound:
-    return Outbound(user_agent=user_agent, allow_loopback=allow_loopback)
-
 
 def client_of(settings: IntakeSettings) -> Outbound:
     """The client that says whose it is."""
     user_agent = f"citizen-engaged-links/1 (+{settings.public_url})"
-    return _client(user_agent, allow_loopback=settings.links_allow_loopback)
+    return outbound(user_agent, allow_loopback=settings.links_allow_loopback)
 
 
 async def look(client: Outbound, url: str) -> Look:
@@ -61,26 +52,17 @@ async def look(client: Outbound, url: str) -> Look:
 
 async def check_links(service: Service) -> None:
     """Look at the links that are due, until cancelled."""
-    places = asyncio.TaskGroup()
-    async with places:
-        for _ in range(AT_ONCE):
-            places.create_task(_check_each(service))
 
+    async def look_at_one() -> bool:
+        return await check_one(service, client_of(service.settings))
 
-async def _check_each(service: Service) -> None:
-    attempt = 0
-    while True:
-        try:
-            busy = await check_one(service, client_of(service.settings))
-            attempt = 0
-        except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
-            attempt += 1
-            say = log.info if transient(error) else log.error
-            say("links wait", attempt=attempt, error=repr(error))
-            await asyncio.sleep(backoff(attempt))
-            continue
+    async def rest(busy: bool) -> None:  # noqa: FBT001  (what `look_at_one` gives)
         if not busy:
             await asyncio.sleep(service.settings.poll_seconds * AT_ONCE)
+
+    async with asyncio.TaskGroup() as places:
+        for _ in range(AT_ONCE):
+            places.create_task(keep_taking_up("links", look_at_one, rest))
 
 
 async def check_one(service: Service, client: Outbound) -> bool:

@@ -9,33 +9,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
-from services.chassis.failures import backoff, transient
+from services.chassis.looping import keep_taking_up
 from services.intake.archive import Archive
 from services.intake.evidence import store
 
 if TYPE_CHECKING:
     from services.chassis.service import Service
 
-log = structlog.get_logger()
-
 
 async def sweep_evidence(service: Service) -> None:
     """Remove what is due, until cancelled."""
-    attempt = 0
-    while True:
-        try:
-            while await sweep_one(service):
-                pass
-            attempt = 0
-        except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
-            attempt += 1
-            say = log.info if transient(error) else log.error
-            say("sweep waits", attempt=attempt, error=repr(error))
-            await asyncio.sleep(backoff(attempt))
-            continue
+
+    async def sweep() -> None:
+        while await sweep_one(service):
+            pass
+
+    async def rest(_: None) -> None:
         await asyncio.sleep(service.settings.poll_seconds)
+
+    await keep_taking_up("sweeps", sweep, rest)
 
 
 async def sweep_one(service: Service) -> bool:

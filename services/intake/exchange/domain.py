@@ -91,7 +91,7 @@ def flat(application: Mapping[str, Any], charter: Charter) -> list[str]:
             for criterion in area.criteria
             for text in _answer(answers.get(criterion.id, {}))
         ),
-        *(_fact(facts.get(fact.id)) for fact in charter.facts),
+        *(fact_text(facts.get(fact.id)) for fact in charter.facts),
         "\n".join(claims["assumed"]),
         *("\n".join(_metric(one) for one in claims["metrics"] if one["id"] == metric.id) for metric in charter.metrics),
     ]
@@ -107,7 +107,8 @@ def _answer(answer: Mapping[str, Any]) -> tuple[str, str, str]:
     return answer.get("statement", ""), answer.get("not_applicable") or "", "\n".join(evidence)
 
 
-def _fact(value: object) -> str:
+def fact_text(value: object) -> str:
+    """A fact's value as a cell of a table shows it."""
     match value:
         case None:
             return ""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from schemas.catalogue import Fact
 from schemas.charter import Charter, Criterion
 from services.intake.applications.drafts import BLANK, PROFILE, Draft, Evidence
+from services.intake.exchange.domain import fact_text
 
 Rows = list[list[str]]
 
@@ -114,22 +115,11 @@ def _evidence_rows(one: Criterion, draft: Draft) -> Iterator[list[str]]:
 
 def _fact_rows(draft: Draft, charter: Charter) -> Iterator[list[str]]:
     for fact in charter.facts:
-        value = _fact_text(draft.facts.get(fact.id))
+        value = fact_text(draft.facts.get(fact.id))
         yield [fact.id, fact.label, fact.help or "", _expected(fact), value, _mark(fact.id in draft.assumed)]
     for name in sorted(PROFILE):
         told = "Stands in the government's profile; say here whether it is assumed."
         yield [name, name, told, "", "", _mark(name in draft.assumed)]
-
-
-def _fact_text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return "\n".join(value)
-    return str(value)
 
 
 def _expected(fact: Fact) -> str:

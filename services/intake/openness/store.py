@@ -46,19 +46,18 @@ async def question(db: Connection, name: str, lock: Lock = "") -> Question | Non
 
 async def answered(db: Connection, cycle: str) -> list[Question]:
     """What was answered in a cycle, the newest first."""
-    rows = await db.fetch(
-        f"select {_QUESTION} from private.question"  # noqa: S608  (names of columns)
-        " where cycle = $1 and answered_at is not null and merged_into is null order by answered_at desc, question",
-        cycle,
-    )
-    return [Question(*row) for row in rows]
+    return await _questions(db, cycle, "answered_at is not null", "answered_at desc, question")
 
 
 async def waiting(db: Connection, cycle: str) -> list[Question]:
     """What waits for an answer in a cycle, the oldest first."""
+    return await _questions(db, cycle, "answered_at is null", "asked_at, question limit 1000")
+
+
+async def _questions(db: Connection, cycle: str, which: str, order: str) -> list[Question]:
     rows = await db.fetch(
-        f"select {_QUESTION} from private.question"  # noqa: S608  (names of columns)
-        " where cycle = $1 and answered_at is null and merged_into is null order by asked_at, question limit 1000",
+        f"select {_QUESTION} from private.question where cycle = $1 and merged_into is null and {which}"  # noqa: S608  (texts of this module)
+        f" order by {order}",
         cycle,
     )
     return [Question(*row) for row in rows]

@@ -11,14 +11,14 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from services.chassis.failures import backoff, transient
 from services.chassis.ids import opaque_id
-from services.chassis.outbound import Outbound
+from services.chassis.looping import keep_taking_up, sleep_until_woken
+from services.chassis.outbound import outbound
 from services.chassis.refusal import RefusedError
 from services.chassis.schedule import schedule, unschedule
 from services.intake.archive import Archive
@@ -28,6 +28,7 @@ from services.intake.probes.prober import read
 
 if TYPE_CHECKING:
     from services.chassis.database import Database, Tx
+    from services.chassis.outbound import Outbound
     from services.chassis.service import Service
     from services.intake.probes.domain import Reading, Run
     from services.intake.settings import IntakeSettings
@@ -43,17 +44,11 @@ KNOWN = timedelta(days=120)
 log = structlog.get_logger()
 
 
-@cache
-def client(user_agent: str, *, allow_loopback: bool) -> Outbound:
-    """The guarded client: it holds settings only, but making its TLS context takes a while."""
-    return Outbound(user_agent=user_agent, allow_loopback=allow_loopback)
-
-
 def client_of(settings: IntakeSettings) -> Outbound:
     """The client that says whose it is."""
     contact = f"; {settings.probes_contact}" if settings.probes_contact else ""
     user_agent = f"citizen-engaged-probe/1 (+{settings.public_url}{contact})"
-    return client(user_agent, allow_loopback=settings.probes_allow_loopback)
+    return outbound(user_agent, allow_loopback=settings.probes_allow_loopback)
 
 
 async def begin(tx: Tx, government: str, by: str | None, *, every: int, rest: timedelta = timedelta()) -> Run:
@@ -102,22 +97,8 @@ class Runner:
 
     async def run(self) -> None:
         """Take up runs as places get free; sleep until a commit asks for one, one ends, or the poll."""
-        attempt = 0
         try:
-            while True:
-                self._work.clear()
-                try:
-                    await self._take_up()
-                except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
-                    attempt += 1
-                    say = log.info if transient(error) else log.error
-                    say("probes wait", attempt=attempt, error=repr(error))
-                    await asyncio.sleep(backoff(attempt))
-                    continue
-                attempt = 0
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.poll_seconds):
-                        await self._work.wait()
+            await keep_taking_up("probes", self._take_up, self._rest)
         finally:
             await self._give_back()
 
@@ -131,6 +112,9 @@ class Runner:
             task = asyncio.create_task(self._probe(run), name=f"probe:{run.probe}")
             self._running[task] = run.probe
             task.add_done_callback(self._ended)
+
+    async def _rest(self, _: None) -> None:
+        await sleep_until_woken(self._work, self._settings.poll_seconds)
 
     async def _give_back(self) -> None:
         """Have the next process begin at once what this one cannot end; where that fails, the lease ends by itself."""

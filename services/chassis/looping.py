@@ -1,0 +1,48 @@
+"""The loop of a task that takes up what there is to do, rests, and looks again, riding out every bad moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NoReturn, TypeVar
+
+import structlog
+
+from services.chassis.failures import backoff, transient
+
+Found = TypeVar("Found")
+
+log = structlog.get_logger()
+
+
+async def keep_taking_up(
+    what: str,
+    take_up: Callable[[], Awaitable[Found]],
+    rest: Callable[[Found], Awaitable[None]],
+    **context: object,
+) -> NoReturn:
+    """Call `take_up`, then `rest` with what it gave, until cancelled. After a failure: log "`what` wait", back off.
+
+    `context` stands in the log's lines. Only what passes by itself is logged as usual; all else is an error.
+    """
+    attempt = 0
+    while True:
+        try:
+            found = await take_up()
+        except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
+            attempt += 1
+            say = log.info if transient(error) else log.error
+            say(f"{what} wait", attempt=attempt, error=repr(error), **context)
+            await asyncio.sleep(backoff(attempt))
+            continue
+        attempt = 0
+        await rest(found)
+
+
+async def sleep_until_woken(alarm: asyncio.Event, seconds: float) -> None:
+    """Sleep until the alarm is set, at most so long; then clear it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await alarm.wait()
+    alarm.clear()
