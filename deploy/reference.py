@@ -23,7 +23,7 @@ from services.chassis.clock import MachineClock, ProgramClock
 from services.chassis.metrics import METRICS
 from services.chassis.service import Runtime
 from services.chassis.settings import PREFIX, Settings
-from services.cli import settings_classes
+from services.cli.main import settings_classes
 from services.intake.applications.submission import SubmittedApplication
 from services.intake.exchange.forms import ApplicationFile
 from services.origin import SERVICES

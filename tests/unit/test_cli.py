@@ -10,22 +10,23 @@ from time import time
 
 import pytest
 
-from services import cli
 from services.chassis.ids import opaque_id
 from services.chassis.issuer import load_key
 from services.chassis.receipts import Stated, signed
+from services.cli.main import main
+from services.cli.shell import CHARTER
 from services.scoring.commands import check_proof, public_key
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
     monkeypatch.setattr(sys, "argv", ["cec", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        main()
     return exit_.value.code or 0
 
 
 def test_a_command_that_did_what_it_should_ends_with_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ended(monkeypatch, "program", "check", str(cli.CHARTER)) == 0
+    assert ended(monkeypatch, "program", "check", str(CHARTER)) == 0
 
 
 def test_a_verification_that_does_not_hold_ends_with_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_what_registers_a_key_proves_it_and_holds_no_private_half(
 
 def test_an_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CEC_POOLSIZE", "3")
-    assert ended(monkeypatch, "program", "check", str(cli.CHARTER)) == 1
+    assert ended(monkeypatch, "program", "check", str(CHARTER)) == 1
 
 
 def test_a_receipt_is_told_from_a_changed_one_and_from_one_that_another_program_signed(

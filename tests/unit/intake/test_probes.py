@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from schemas.evidence import Portion, Probe
-from services import cli
+from schemas.evidence import REMARKS, Portion, Probe
 from services.chassis.refusal import RefusedError
+from services.cli.main import main
 from services.intake.probes.domain import PAUSED_AFTER, Endpoint, Reading, Run, ask, look, manifest, probed
 from services.intake.probes.open311 import Request
-from services.intake.probes.report import REMARKS, report
+from services.intake.probes.report import report
 
 NOW = datetime(2012, 6, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -136,7 +136,7 @@ def test_the_command_names_what_it_cannot_read_and_what_to_do(
     ):
         monkeypatch.setattr(sys, "argv", ["cec", "probe", url])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         assert ended.value.code == 1
         said = capsys.readouterr().err
         assert reason in said
