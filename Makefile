@@ -33,11 +33,11 @@ test-containers: $(VENV)/.dev ## the integration tests on Kafka and PostgreSQL i
 	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=1200 \
 		tests/behaviour/test_containers.py tests/integration $(ARGS)
 
-faults: $(VENV)/.dev ## services killed between any two steps, RUNS=20 times with different seeds (FIRST=1: from which on)
+faults: $(VENV)/.dev ## kills, outages, clocks that leap: all bad days, RUNS=20 times with different seeds (FIRST=1: from which on)
 	$(BIN)/python -m tests.faults $(or $(RUNS),1) $(FIRST)
 
 bench: $(VENV)/.dev ## what the chassis costs beside bare code (IDS="relay" ROUNDS=3 for less): table, var/bench/results.json
-	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT)) $(if $(GROWTH),--growth)
+	$(BIN)/python -m benchmarks $(IDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COUNT),--count $(COUNT)) $(if $(GROWTH),--growth) $(if $(FLEETING),--fleeting)
 
 check: $(VENV)/.dev ## the quick part: lint, format, types, import rules, generated files
 	$(BIN)/ruff check

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ RESULTS = ROOT / "var" / "bench" / "results.json"
 
 BATCH = 1_000
 """Records per transaction, in ours and in the bare code."""
+FILL = 10_000
+"""Records that are produced before the broker is waited for."""
 
 BARS = {
     "score-projection": 0.5,
@@ -140,13 +143,11 @@ class Ground:
         return name
 
     async def fill(self, records: Iterable[Record]) -> None:
-        """Produce records, in order per key."""
-        kafka = producer(self.bootstrap)
-        await kafka.start()
+        """Produce records, in order per key, as they come: a million of them need not be in memory."""
+        kafka, more = await self.bare_producer(), iter(records)
         try:
-            pending = [await kafka.send(topic, value, key=key) for topic, key, value in records]
-            for future in pending:
-                await future
+            while pending := [await kafka.send(topic, value, key=key) for topic, key, value in islice(more, FILL)]:
+                await asyncio.gather(*pending)
         finally:
             await kafka.stop()
 
@@ -185,14 +186,19 @@ async def joined(consumer: AIOKafkaConsumer) -> set[TopicPartition]:
     return set(partitions)
 
 
-async def assigned(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-    """Wait for the group's assignment, pause it all, and say where each partition ends."""
+async def assigned(
+    consumer: AIOKafkaConsumer, begin: dict[TopicPartition, int] | None = None
+) -> dict[TopicPartition, int]:
+    """Wait for the group's assignment, pause it all, and put it where it is to `begin`; without that, at the ends."""
     partitions = await joined(consumer)
     consumer.pause(*partitions)
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-    for partition, end in ends.items():
-        consumer.seek(partition, end)
-    return ends
+    if begin is None:
+        begin = await consumer.end_offsets(partitions)
+    for partition, offset in begin.items():
+        consumer.seek(partition, offset)
+    # A group that took these records before has committed them.
+    await consumer.commit(begin)
+    return begin
 
 
 async def drained(consumer: AIOKafkaConsumer, before: dict[TopicPartition, int], count: int) -> None:
@@ -210,19 +216,16 @@ async def drained(consumer: AIOKafkaConsumer, before: dict[TopicPartition, int],
 
 async def bare_copy(
     ground: Ground,
-    names: list[str],
-    records: Iterable[Record],
+    begin: dict[TopicPartition, int],
     count: int,
     *,
-    columns: str,
     row: Callable[[Any], tuple[Any, ...]],
 ) -> float:
-    """The bare way, in records per second: aiokafka, one COPY per batch, a commit, the offsets."""
-    consumer = await ground.bare_consumer(names)
+    """The bare way with what lies behind `begin`, in records per second: aiokafka, a COPY per batch, the offsets."""
+    consumer = await ground.bare_consumer({place.topic for place in begin})
     database = await ground.database()
-    await database.execute(f"create table bare ({columns})")
-    before = await assigned(consumer)
-    await ground.fill(records)
+    await database.execute("create table bare (key bytea, value bytea)")
+    before = await assigned(consumer, begin)
     started = time.perf_counter()
     consumer.resume(*before)
     done = 0
@@ -240,12 +243,12 @@ async def bare_copy(
 
 
 @asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    """An embedded stack for the time of a run."""
+async def ground(*, durable: bool = True) -> AsyncIterator[Ground]:
+    """An embedded stack for the time of a run: as `make up` has it; not `durable`, as the demo and the tests do."""
     with TemporaryDirectory(prefix="cec-bench-") as folder:
         var = Path(folder)
         var.chmod(0o755)  # noqa: ASYNC240  (nothing else runs yet)
-        async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as stack:
+        async with Stack(var, parts=ROOT / "var" / "parts", durable=durable) as stack:
             yield Ground(stack.kafka_bootstrap, stack.postgres_dsn)
 
 

@@ -1,9 +1,10 @@
 """Consuming in batches: one transaction per batch, offsets committed after it, the partition always moves on.
 
-FastStream runs the poll loop; what it hands over never raises (an exception would lose or hotly redeliver records, by
-policy). A transient failure keeps the batch and backs off; after a minute the batch is given back to the broker, well
-inside `max_poll_interval_ms`. Any other failure sends the batch through by halves, to isolate what is bad, which is set
-aside when the rest has taken effect. So does a batch wait at which the breaker trips.
+While PostgreSQL takes a batch, the next one is polled and read, and waits for its turn. FastStream runs the poll loop;
+what it hands over never raises (an exception would lose or hotly redeliver records, by policy). A transient failure
+keeps the batch and backs off; after a minute it is given back to the broker with the one behind it, well inside
+`max_poll_interval_ms`. Any other failure sends the batch through by halves, to isolate what is bad, which is set aside
+when the rest has taken effect. So does a batch wait at which the breaker trips.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 GIVE_BACK_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
+CANCEL_SECONDS = 3.0
 
 log = structlog.get_logger()
 
@@ -86,6 +88,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._offsets = Offsets(group)
         self._stands: dict[TopicPartition, int] = {}
         self._building = asyncio.Lock()
+        self._reign = 0
+        """Counts how often the partitions were taken from this member: what was polled before is no more its own."""
+        self._under_way: asyncio.Task[bool] | None = None
+        self._taking: list[Record] = []
+        """The batch of `_under_way`."""
+        self._next = False
+        """Whether another one waits behind it."""
         self._spent = False
         self.topics = tuple(topics)
         self.group = group
@@ -110,37 +119,64 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.subscriber(self.consume)
 
     async def consume(self, batch: tuple[ConsumerRecord[bytes, bytes], ...]) -> None:
-        """Take one batch through its transaction and commit its offsets. Never raises."""
+        """Read a batch, wait for the one before it to take effect, and let it go its way meanwhile. Never raises."""
+        reign = self._reign
         records = [Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers)) for r in batch]
         for place, first in _firsts(records).items():
             self._stands.setdefault(place, first)
-        with bound_contextvars(group=self.group), self._database.metrics.timed(BATCH_SECONDS, group=self.group):
-            await self._carry(records)
+        records = await self._read(records)
+        self._next = True
+        if not await self._went_through():
+            # Only here, where no poll is under way: it would bring what lies behind them before they come again.
+            self._give_back([*self._taking, *records])
+            self._under_way = None
+        elif reign == self._reign:
+            self._next, self._taking = False, records
+            self._under_way = asyncio.create_task(self._carry(records, reign))
 
-    async def _carry(self, records: list[Record]) -> None:
-        async with self._busy:
-            attempt, started = 0, asyncio.get_running_loop().time()
-            while not self._stopping.is_set():
-                try:
-                    await self._take(records)
-                    self._offsets.took(records)
-                    self._offsets.soon(self.subscriber.consumer)
-                    await self.inbox.retry(self._database)
-                except Exception as error:  # noqa: BLE001  (see the module's contract)
-                    attempt += 1
-                    say = log.info if transient(error) else log.error
-                    say("batch waits", group=self.group, attempt=attempt, error=repr(error))
-                    self._database.metrics.add(BATCH_RETRIES, group=self.group)
-                    if asyncio.get_running_loop().time() - started > GIVE_BACK_SECONDS:
-                        self._give_back(records)
-                        return
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(backoff(attempt)):
-                            await self._stopping.wait()
-                else:
-                    self._passed(records)
-                    return
-            self._give_back(records)
+    async def _went_through(self) -> bool:
+        """Wait for the batch under way; False where it must be given back."""
+        if self._under_way is None:
+            return True
+        # Not awaited itself: whoever cancels the poll loop, to make the client anew, would cancel it as well.
+        await asyncio.wait({self._under_way})
+        return not self._under_way.cancelled() and self._under_way.result()
+
+    async def _read(self, records: list[Record]) -> list[Record]:
+        try:
+            return await self.inbox.read(records)
+        except Exception as error:  # noqa: BLE001  (it is met again where the record can be isolated)
+            log.info("batch not read ahead", group=self.group, error=repr(error))
+            return records
+
+    async def _carry(self, records: list[Record], reign: int) -> bool:
+        """Take a batch through its transaction and commit its offsets; False where it must be given back."""
+        with bound_contextvars(group=self.group), self._database.metrics.timed(BATCH_SECONDS, group=self.group):
+            async with self._busy:
+                attempt, started = 0, asyncio.get_running_loop().time()
+                while not self._stopping.is_set():
+                    if reign != self._reign:
+                        # Its partitions are being given out anew, and read from where their offsets were committed.
+                        return True
+                    try:
+                        await self._take(records)
+                        self._offsets.took(records)
+                        self._offsets.soon(self.subscriber.consumer)
+                        await self.inbox.retry(self._database)
+                    except Exception as error:  # noqa: BLE001  (see the module's contract)
+                        attempt += 1
+                        say = log.info if transient(error) else log.error
+                        say("batch waits", group=self.group, attempt=attempt, error=repr(error))
+                        self._database.metrics.add(BATCH_RETRIES, group=self.group)
+                        if self._next and asyncio.get_running_loop().time() - started > GIVE_BACK_SECONDS:
+                            return False
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(backoff(attempt)):
+                                await self._stopping.wait()
+                    else:
+                        self._passed(records)
+                        return True
+                return False
 
     def _passed(self, records: list[Record]) -> None:
         self._stands |= behind(records)
@@ -175,7 +211,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _sift(self, records: list[Record]) -> tuple[Row, list[tuple[Record, Exception]]]:
         row, bad = self.breaker.row, list[tuple[Record, Exception]]()
-        async for piece, fates in isolate(self._database, self.inbox, records):
+        async for piece, fates in isolate(self._database, self.inbox, records, self.group):
             bad += [(r, fate) for r, fate in zip(piece, fates, strict=False) if isinstance(fate, Exception)]
             if self.inbox.parks:
                 row = row.after(piece, fates, self.breaker.limit)
@@ -226,6 +262,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  (aiokafka's signature)
         """Let the batch under way end, and its offsets be committed, before another member gets its partitions."""
+        self._reign += 1
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._busy:
                 pass
@@ -243,11 +280,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS), self._building, self._busy:
                 await self._offsets.commit(self.subscriber.consumer)
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.wait({self._under_way}, timeout=CANCEL_SECONDS)
 
 
 def _firsts(records: list[Record]) -> dict[TopicPartition, int]:
-    """By partition, the offset of its first record."""
-    firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
+    """By partition, the lowest offset."""
+    firsts = dict[tuple[str, int], int]()
+    for record in records:
+        place = record.topic, record.partition
+        if firsts.setdefault(place, record.offset) > record.offset:
+            firsts[place] = record.offset
     return {TopicPartition(*place): offset for place, offset in firsts.items()}
 
 

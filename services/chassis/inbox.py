@@ -4,6 +4,7 @@ Per (source, subject) a mark holds the last `sequence` that took effect, moved i
 lower number is a duplicate; a gap is *not yet*, and so is a handler's `NotYetError`: the event and all later ones of
 its key wait in `chassis.parked` and are tried again. A record that cannot be read or applied is *poison*: parked with
 its reason and not retried by itself; later events of its key wait for it. Types without a handler only move the mark.
+Whatever comes in comes without openings that were erased (`erased`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from schemas.envelope import Envelope, Event, Header, UnreadableError, parse, read
 from schemas.versions import split
+from services.chassis import erased
 from services.chassis.breaker import Fate
 from services.chassis.failures import NotYetError, RacedError, transient
-from services.chassis.metrics import HANDLER_SECONDS
+from services.chassis.metrics import HANDLER_SECONDS, PROCESS_SECONDS
 from services.chassis.observed import about
 from services.chassis.parking import condemn, park, park_poison, reason_of, record_of
-from services.chassis.record import Record, envelope_of
+from services.chassis.record import Record, envelope_of, read_ahead, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -42,6 +44,13 @@ class Inbox(Protocol):
 
     parks: bool
     """Whether what fails is parked and counts for the breaker. Commands neither park nor count."""
+
+    async def read(self, records: list[Record]) -> list[Record]:
+        """The same, with what can be made of each without the database, while an earlier batch is applied.
+
+        `process` takes records that were read and such that were not.
+        """
+        ...
 
     async def process(self, tx: Tx, records: list[Record]) -> Sequence[Fate | Exception]:
         """Apply a whole batch in `tx`; returns per record what became of it, or why it can never take effect.
@@ -140,15 +149,21 @@ class EventInbox:
         self._look_at = 0.0
         self._lock = asyncio.Lock()
 
+    async def read(self, records: list[Record]) -> list[Record]:
+        """Each with its envelope."""
+        return await read_ahead(records, envelope_of)
+
     async def process(self, tx: Tx, records: list[Record]) -> list[Fate | Exception]:
         """Apply the batch in the order of its records. Behind a record that fails, those of its key find a gap."""
+        records, _ = await erased.let_in(tx.db, records)
         fates: list[Fate | Exception] = [Fate.NOTHING] * len(records)
         events: list[tuple[int, Envelope]] = []
         for number, record in enumerate(records):
-            try:
-                events.append((number, envelope_of(record)))
-            except UnreadableError as error:
-                fates[number] = error
+            found = reading(record, envelope_of)
+            if isinstance(found, ValueError):
+                fates[number] = found
+            else:
+                events.append((number, found))
         marks = await read_marks(tx.db, {envelope.key for _, envelope in events})
         before = dict(marks)
         for number, envelope in events:
@@ -231,6 +246,7 @@ class EventInbox:
                 found = await tx.db.execute(
                     "delete from chassis.parked where topic = $1 and part = $2 and position = $3", *place
                 )
+                (record,), _ = await erased.let_in(tx.db, [record])
                 envelope = parse(record.value or b"")
                 marks = await read_marks(tx.db, {envelope.key})
                 if found == "DELETE 0" or envelope.sequence <= marks.get(envelope.key, 0):
@@ -255,11 +271,12 @@ class EventInbox:
 
 
 async def isolate(
-    database: Database, inbox: Inbox, records: list[Record]
+    database: Database, inbox: Inbox, records: list[Record], group: str = ""
 ) -> AsyncIterator[tuple[list[Record], Sequence[Fate | Exception]]]:
     """Hand over a batch in one transaction; after a failure its halves in one each, and so on, down to what is bad.
 
-    Yields the pieces in order with what became of their records. Raises what is transient.
+    Yields the pieces in order with what became of their records. Raises what is transient. With `group` each piece that
+    is committed is timed.
     """
     pending = [records]
     while pending:
@@ -267,7 +284,10 @@ async def isolate(
         fates: Sequence[Fate | Exception]
         try:
             async with database.transaction() as tx:
+                began = perf_counter()
                 fates = await inbox.process(tx, piece)
+                if group:
+                    tx.note(PROCESS_SECONDS, perf_counter() - began, group=group)
         except Exception as error:
             if transient(error):
                 raise

@@ -9,6 +9,7 @@ from schemas.topics import EVENT_TOPICS
 from services.chassis.metrics import ALARMS, HELD, HELD_OLDEST
 from services.chassis.service import Service, Subscription
 from services.ledger.api import router
+from services.ledger.erasure import find_blocks
 from services.ledger.handlers import LedgerInbox, open_program
 from services.ledger.replay import rebuilding
 
@@ -26,6 +27,7 @@ def service(runtime: Runtime) -> Service:
         migrations=Path(__file__).parent / "migrations",
         rebuilding=rebuilding(),
         subscriptions=(Subscription(topics, "ledger", LedgerInbox(runtime.settings, "ledger")),),
+        forget=find_blocks,
         prepare=open_program,
         measures={
             HELD: "select count(*) from private.held",

@@ -158,4 +158,5 @@ class Batch:
 async def _alarm(tx: Tx, incoming: Incoming, kind: str) -> None:
     if await store.raise_alarm(tx.db, incoming, kind):
         arrival = incoming.arrival
-        log.error("event contradicts the log", kind=kind, id=arrival.id, type=arrival.type, log=arrival.log)
+        about = {"type": arrival.type, "subject": arrival.subject, "event_id": arrival.id}
+        log.error("event contradicts the log", kind=kind, log=arrival.log, **about)

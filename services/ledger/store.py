@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.cycles import CohortAnnounced
 from schemas.versions import lineage
+from services.chassis.erased import stripped
 from services.chassis.transparency import Frontier
 from services.ledger.domain import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from schemas.erasures import DisclosureErased
     from services.chassis.auth import Principal
     from services.chassis.database import Connection
     from services.ledger.domain import Need
@@ -318,6 +320,23 @@ async def openings(db: Connection, log: str, size: int, classes: Sequence[str] |
         size,
         classes,
     )
+
+
+async def forget(db: Connection, erasures: Sequence[DisclosureErased]) -> None:
+    """Delete openings: of what is logged, and in what is held."""
+    if not erasures:
+        return
+    blocks = [(erasure.event, name) for erasure in erasures for name in erasure.digests]
+    await db.execute(
+        "delete from private.disclosure d using ledger.entry e, unnest($1::text[], $2::text[]) as t (id, block)"
+        " where e.id = t.id and d.log = e.log and d.index = e.index and d.block = t.block",
+        [event for event, _ in blocks],
+        [name for _, name in blocks],
+    )
+    gone = {one for erasure in erasures for one in erasure.digests.values()}
+    held = await db.fetch("select id, record from private.held where id = any($1)", [one.event for one in erasures])
+    for name, record in held:
+        await db.execute("update private.held set record = $2 where id = $1", name, stripped(record, gone))
 
 
 async def note_reading(db: Connection, who: Principal, what: str, log: str, size: int) -> None:

@@ -56,7 +56,7 @@ class Unpacked:
     signature: bytes
 
 
-class UnprovenError(Exception):
+class UnprovenError(ValueError):
     """A record of which nobody knows who sent it; the message is one word that is counted."""
 
 

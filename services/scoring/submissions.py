@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from schemas.envelope import complaint
 from schemas.reviews import ReviewCommand
-from services.chassis.database import Behind
 from services.chassis.metrics import COMMANDS
+from services.chassis.record import read_ahead, reading
 from services.chassis.refusal import RefusedError
 from services.scoring import store
-from services.scoring.commands import COMMAND_TYPE, UnprovenError, signature_holds, unpack, verifier
+from services.scoring.commands import COMMAND_TYPE, signature_holds, unpack, verifier
 from services.scoring.domain import Reason, Review, check_command, refuse
 from services.scoring.reviews import take_reviews
 
@@ -35,13 +35,10 @@ if TYPE_CHECKING:
     from services.chassis.database import Database, Tx
     from services.chassis.record import Record
     from services.scoring.commands import Unpacked
-    from services.scoring.domain import Scorecard, Sender
+    from services.scoring.domain import Sender
 
 LOG_SECONDS = 10.0
 """Between two log lines about ignored records, at least: whoever floods the topic must not flood the log."""
-
-TURN = 50
-"""Payloads that are parsed before the loop has its turn."""
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -92,14 +89,16 @@ class Submissions:
         self._unsaid: Counter[str] = Counter()
         self._said_at = float("-inf")
 
+    async def read(self, records: list[Record]) -> list[Record]:
+        """Each with the command in it."""
+        return await read_ahead(records, _read)
+
     async def process(self, tx: Tx, records: list[Record]) -> tuple[()]:
         """Carry out or refuse every command of the batch alone; none is anybody else's affair."""
-        unpacked = self._unpacked(tx, records)
-        async with Behind() as behind:
-            # Locked under the keys of the records, which those of their commands must equal.
-            loading = await behind.go(_load(tx, unpacked))
-            read = await _read(unpacked)
-            keys, cards = await loading
+        read = self._readable(tx, records)
+        keys = await store.keys(tx.db, {one.jws.kid for one in read})
+        # Locked under the keys of the records, which those of their commands must equal.
+        cards = await store.scorecards(tx.db, {_name(one.record.key or b"") for one in read})
         signed = await self._signed(tx, read, keys)
         opened = await store.opened_cycles(tx.db)
         refused: list[tuple[Signed, RefusedError]] = []
@@ -123,15 +122,16 @@ class Submissions:
         tx.note(COMMANDS, sum(not isinstance(answer, RefusedError) for answer in answers), result="accepted", reason="")
         return ()
 
-    def _unpacked(self, tx: Tx, records: list[Record]) -> list[tuple[Record, Unpacked]]:
+    def _readable(self, tx: Tx, records: list[Record]) -> list[Read]:
         """The records that are JWS as they must be; the others are ignored."""
-        unpacked = []
+        found = []
         for record in records:
-            try:
-                unpacked.append((record, unpack(record.value or b"", COMMAND_TYPE)))
-            except UnprovenError as error:
-                self._ignore(tx, str(error))
-        return unpacked
+            read = reading(record, _read)
+            if isinstance(read, Read):
+                found.append(read)
+            else:
+                self._ignore(tx, str(read))
+        return found
 
     async def _signed(self, tx: Tx, read: list[Read], keys: Mapping[str, tuple[Sender, str]]) -> list[Signed]:
         """The commands that a registered key signed; the others are ignored."""
@@ -164,32 +164,19 @@ class Submissions:
         """Nothing ever waits."""
 
 
-async def _load(
-    tx: Tx, unpacked: Sequence[tuple[Record, Unpacked]]
-) -> tuple[dict[str, tuple[Sender, str]], dict[str, Scorecard]]:
-    """The keys that are named, and the scorecards of the applications that are."""
-    keys = await store.keys(tx.db, {jws.kid for _, jws in unpacked})
-    names = {_name(record.key or b"") for record, _ in unpacked}
-    return keys, await store.scorecards(tx.db, names)
-
-
 def _name(key: bytes) -> str:
     """The id that a record is sent under; empty, which no id is, where the database could not hold it."""
     text = key[:1_000].decode(errors="replace")
     return "" if "\0" in text else text
 
 
-async def _read(unpacked: Sequence[tuple[Record, Unpacked]]) -> list[Read]:
-    """Parse what the records say, letting the loop have its turn now and then."""
-    read: list[Read] = []
-    for number, (record, jws) in enumerate(unpacked):
-        try:
-            read.append(Read(record, jws, ReviewCommand.model_validate_json(jws.payload)))
-        except ValidationError as error:
-            read.append(Read(record, jws, error))
-        if number % TURN == 0:
-            await asyncio.sleep(0)
-    return read
+def _read(record: Record) -> Read:
+    """What a record says. UnprovenError where it is no JWS as it must be."""
+    jws = unpack(record.value or b"", COMMAND_TYPE)
+    try:
+        return Read(record, jws, ReviewCommand.model_validate_json(jws.payload))
+    except ValidationError as error:
+        return Read(record, jws, error)
 
 
 def _faults(unpacked: Sequence[Unpacked], keys: Mapping[str, str]) -> list[str | None]:

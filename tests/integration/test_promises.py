@@ -142,6 +142,98 @@ async def test_a_batch_that_was_given_back_comes_again(house: House, monkeypatch
     await house.shows(dict.fromkeys(keys, 2))
 
 
+async def two_batches(house: House, first: str, others: list[str], monkeypatch: pytest.MonkeyPatch) -> Member:
+    """A member that stands in its first batch at its closed gate, and has read the next one."""
+    member, ahead = await house.join(), asyncio.Event()
+    await house.settled()
+    read = member.inbox.read
+
+    async def told(records: list[Record]) -> list[Record]:
+        ahead.set()
+        return await read(records)
+
+    member.gate.clear()
+    await member.record(first)
+    await asyncio.wait_for(member.held.wait(), 10)
+    monkeypatch.setattr(member.inbox, "read", told)
+    await member.record(*others)
+    await asyncio.wait_for(ahead.wait(), 10)
+    return member
+
+
+async def test_a_batch_is_read_while_the_one_before_it_takes_effect(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = [opaque_id() for _ in range(10)]
+    member = await two_batches(house, first, others, monkeypatch)
+    assert member.attempted == [(first, 1)]
+    member.gate.set()
+    await house.shows(dict.fromkeys([first, *others], 1))
+
+
+async def test_a_batch_that_was_read_ahead_of_a_rebalance_is_left_to_whoever_has_its_partitions_then(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = [opaque_id() for _ in range(40)]
+    member = await two_batches(house, first, others, monkeypatch)
+    joining = asyncio.create_task(house.join())
+
+    async def rebalancing() -> bool:
+        return member.rebalances >= 1
+
+    await eventually(rebalancing)
+    member.gate.set()
+    second = await joining
+    await house.settled()
+    await house.shows(dict.fromkeys([first, *others], 1))
+    assert second.attempted
+    assert set(member.attempted) & set(second.attempted) == set()
+
+
+async def test_a_client_that_is_made_anew_leaves_the_batch_under_way_to_its_end(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = [opaque_id() for _ in range(10)]
+    member = await two_batches(house, first, others, monkeypatch)
+    before = member.consumer.subscriber.consumer
+    member.consumer._spent = True
+
+    async def made_anew() -> bool:
+        return member.consumer.subscriber.consumer not in {None, before}
+
+    await eventually(made_anew, 20)
+    member.gate.set()
+    await house.shows(dict.fromkeys([first, *others], 1))
+    assert member.attempted.count((first, 1)) == 1
+
+
+async def test_a_batch_that_is_given_back_takes_the_one_behind_it_along(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "GIVE_BACK_SECONDS", 0.2)
+    member, keys = await house.join(), [opaque_id() for _ in range(5)]
+    await house.settled()
+    process, away = member.inbox.process, True
+    failed, taken = set[tuple[int, int]](), list[tuple[int, int]]()
+
+    async def fail_while_away(tx: Tx, records: list[Record]) -> list[Fate | Exception]:
+        places = [(record.partition, record.offset) for record in records]
+        if away:
+            failed.update(places)
+            raise ConnectionError
+        taken.extend(places)
+        return await process(tx, records)
+
+    monkeypatch.setattr(member.inbox, "process", fail_while_away)
+    for _ in range(4):
+        await member.record(*keys)
+        await asyncio.sleep(0.5)
+    away = False
+    await house.shows(dict.fromkeys(keys, 4))
+    assert sorted(taken, key=lambda place: place[0]) == sorted(set(taken)), "once, and in order"
+    assert len(failed) > len(keys), "with what came behind it"
+
+
 async def test_offsets_are_not_committed_before_the_effect_is(house: House) -> None:
     member, key = await house.join(), opaque_id()
     await house.settled()
