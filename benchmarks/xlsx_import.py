@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import time
-from asyncio.subprocess import PIPE
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
@@ -21,19 +18,20 @@ import uvloop
 from fastapi import APIRouter, Request
 from python_calamine import CalamineWorkbook
 
+from benchmarks.applicants import document, prepared
 from benchmarks.harness import Ground, Result, result
-from benchmarks.intake import document, prepared
+from benchmarks.serving import serve, serving
 from schemas.charter import Charter
 from services.chassis import logs
-from services.chassis.ids import secret
 from services.intake.applications.drafts import Draft
 from services.intake.exchange import form
 from services.intake.exchange.workbook import written
-from services.origin import Origin
 
 if TYPE_CHECKING:
-    from benchmarks.intake import Stand
-    from services.chassis.service import Service
+    from collections.abc import Callable
+
+    from benchmarks.applicants import Stand
+    from benchmarks.serving import Pool
 
 APPLICATIONS = 500
 
@@ -41,29 +39,18 @@ APPLICATIONS = 500
 async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
     """Compare imports of as many forms, each another one, in forms per second."""
     number = min(count, APPLICATIONS)
-    with TemporaryDirectory(prefix="cec-bench-xlsx-") as var:
-        arguments = ("-m", "benchmarks.xlsx_import", ground.bootstrap, ground.dsn, var)
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=PIPE, stdout=PIPE)
-        assert process.stdout is not None  # noqa: S101  (asked for above)
-        try:
-            async with asyncio.timeout(60):
-                url = (await process.stdout.readline()).decode().strip()
-            stand = await prepared(url, Path(var))
-            for client in stand.clients:
-                client.writer.close()
-            forms = [_form(stand.charter, index) for index in range(number)]
-            before = _peak(process.pid)
-            ours: list[float] = []
-            by_hand: list[float] = []
-            for _ in range(rounds):
-                for path, into in (("v1/applications/{}/import.xlsx", ours), ("bare/{}", by_hand)):
-                    gc.collect()
-                    into.append(number / await _sent(url, stand, f"/intake/{path}", forms))
-            longest = f"{number} in {number / min(ours):.1f} s at most, peak {_peak(process.pid)} MiB ({before} before)"
-            return [result("xlsx-import", "forms/s", ours, by_hand, note=longest)]
-        finally:
-            process.terminate()
-            await process.communicate()
+    async with serving(ground, "benchmarks.xlsx_import") as server:
+        stand = await prepared(server)
+        forms = [_form(stand.charter, index) for index in range(number)]
+        before = _peak(server.pid)
+        ours: list[float] = []
+        by_hand: list[float] = []
+        for _ in range(rounds):
+            for path, into in (("v1/applications/{}/import.xlsx", ours), ("bare/{}", by_hand)):
+                gc.collect()
+                into.append(number / await _sent(server.url, stand, f"/intake/{path}", forms))
+        longest = f"{number} in {number / min(ours):.1f} s at most, peak {_peak(server.pid)} MiB ({before} before)"
+        return [result("xlsx-import", "forms/s", ours, by_hand, note=longest)]
 
 
 def _form(charter: Charter, number: int) -> bytes:
@@ -106,7 +93,7 @@ def _peak(pid: int) -> int:
 # --- the server's process -------------------------------------------------------------------------------------------
 
 
-def bare(service: Service) -> APIRouter:
+def bare(pool: Pool, _: Callable[[], None]) -> APIRouter:
     """The route that does the same by hand: all cells, in a thread, and one UPDATE with them."""
     router = APIRouter(prefix="/bare")
 
@@ -114,7 +101,7 @@ def bare(service: Service) -> APIRouter:
     async def take(application: str, request: Request) -> dict[str, int]:
         sheets = await asyncio.to_thread(_cells, await request.body())
         row = "insert into bare.form values ($1, $2) on conflict (application) do update set cells = excluded.cells"
-        await service.database.pool.execute(row, application, sheets)
+        await pool.execute(row, application, sheets)
         return {"rows": sum(map(len, sheets.values()))}
 
     return router
@@ -125,22 +112,9 @@ def _cells(content: bytes) -> dict[str, list[list[object]]]:
         return {name: [list(row) for row in book.get_sheet_by_name(name).to_python()] for name in book.sheet_names}
 
 
-async def serve(bootstrap: str, dsn: str, var: str) -> None:
-    """Be the server until it is told to end."""
-    settings = {"var": Path(var), "database_prefix": f"b{secret(4)}_", "public_url": "http://127.0.0.1:0"}
-    origin = Origin(settings, kafka_bootstrap=bootstrap, postgres_dsn=dsn, names=("intake",))
-    (service,) = origin.services
-    service.app.include_router(bare(service))
-    routes = service.app.router.routes
-    routes.insert(0, routes.pop())
-    async with origin:
-        await service.database.pool.execute(
-            "create schema bare; create table bare.form (application text primary key, cells jsonb not null)"
-        )
-        print(origin.url, flush=True)  # noqa: T201
-        await asyncio.Event().wait()
+TABLES = "create schema bare; create table bare.form (application text primary key, cells jsonb not null)"
 
 
 if __name__ == "__main__":
     logs.configure("error")
-    uvloop.run(serve(*sys.argv[1:]))
+    uvloop.run(serve(bare, TABLES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,8 @@ Figure = Annotated[str, Field(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$")]
 """A decimal in quotes, because a float is not exact."""
 Brief = Annotated[str, Field(min_length=1, max_length=400)]
 """A sentence or two, to be shown beside a field."""
+
+_exact = lru_cache(maxsize=1_024)(Fraction)
 
 
 class Fact(Rule):
@@ -86,7 +89,7 @@ class Metric(Rule):
         if self.plausible is None:
             return None
         low, high = self.plausible
-        if Fraction(low) <= value.fraction <= Fraction(high):
+        if _exact(low) <= value.fraction <= _exact(high):
             return None
         return f"{value} {self.unit} is outside what is usual, {low} to {high} {self.unit}"
 

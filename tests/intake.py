@@ -144,16 +144,17 @@ In = TypeVar("In", bound=Intake)
 @asynccontextmanager
 async def running(runtime: Runtime, issuer: Issuer, kind: type[In]) -> AsyncIterator[In]:
     """Intake, running, as the `kind` of it that a file's tests speak of."""
-    async with served(runtime) as (svc, client):
+    async with served(runtime, bounded=False) as (svc, client):
         yield kind(svc, client, issuer)
 
 
 @asynccontextmanager
-async def served(runtime: Runtime) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    """Intake, running, and a client of it whose bodies are bounded as a server's are."""
+async def served(runtime: Runtime, *, bounded: bool = True) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """Intake, running, and a client of it whose bodies are bounded as a server's are, or that meets inner limits."""
     svc = service(runtime)
     await svc.start()
-    transport = httpx.ASGITransport(app=Frontier(svc.app, body_limit=svc.settings.body_limit))
+    limit = svc.settings.body_limit if bounded else 10**9
+    transport = httpx.ASGITransport(app=Frontier(svc.app, body_limit=limit))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield svc, client
     await svc.stop()

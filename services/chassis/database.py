@@ -131,6 +131,10 @@ class Tx:
         self._pending.append((name, event, cause or self.cause))
         return name
 
+    def unrecord(self) -> None:
+        """Have nothing leave that was recorded since the last flush."""
+        self._pending.clear()
+
     async def flush(self) -> list[Written]:
         """Number, seal and write what was recorded since the last flush, and return it. The commit does it, too."""
         if not self._pending:
@@ -147,8 +151,8 @@ class Tx:
                     self._sealed(name, event, cause, now, following, drawn)
                     for name, event, cause in pending[start : start + CHUNK]
                 ]
-                # While PostgreSQL takes these, the next ones are sealed.
-                await behind.go(self._write(sealed))
+                # While PostgreSQL takes these, the next ones are sealed; where there are none, a task is for nothing.
+                await (behind.go(self._write(sealed)) if len(pending) > CHUNK else self._write(sealed))
                 written += sealed
         self.written += written
         return written
@@ -257,7 +261,7 @@ class Database:
             timeout=CONNECT_SECONDS,
             command_timeout=None if patient else COMMAND_SECONDS,
         )
-        await _json(connection)
+        await speak_json(connection)
         return connection
 
     async def open(self) -> None:
@@ -268,7 +272,8 @@ class Database:
             # None is kept: where one is, the pool tries to have it back once a second and logs each failure at length.
             min_size=0,
             max_size=self._pool_size,
-            init=_json,
+            init=speak_json,
+            reset=_nothing,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             server_settings={"idle_in_transaction_session_timeout": f"{IDLE_SECONDS:.0f}s"},
@@ -309,7 +314,12 @@ class Database:
             yield connection
 
 
-async def _json(connection: Any) -> None:  # noqa: ANN401  (pool.init is untyped)
+async def _nothing(_: object) -> None:
+    """What a connection is reset by: no setting, lock or cursor here outlives its transaction."""
+
+
+async def speak_json(connection: Any) -> None:  # noqa: ANN401  (pool.init is untyped)
+    """Have a connection take and give jsonb as what orjson reads and writes."""
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.chassis import consumer, dead_letters, health
+from services.chassis import consumer, dead_letters, erasure, health, idempotency
 from services.chassis.database import Database
 from services.chassis.inbox import EventInbox, Handlers, Inbox
 from services.chassis.metrics import Metrics
@@ -76,6 +76,10 @@ class Service:
     """Work that goes on while the service runs, e.g. deliveries."""
     measures: Mapping[Metric, str] = field(default_factory=dict)
     """Gauges of this service alone, as `services.chassis.health.MEASURES` has those of all."""
+    forget: erasure.Forget | None = None
+    """What erasing a person takes here besides emptying what is private."""
+    attest: erasure.Attest | None = None
+    """The signed receipt for an erasure."""
     prepare: Callable[[Service], Coroutine[Any, Any, None]] | None = None
     """Runs once after the migrations, before anything is consumed or served."""
 
@@ -104,6 +108,7 @@ class Service:
         ]
         self.app: FastAPI = api(self)
         self.app.include_router(dead_letters.router)
+        self.app.include_router(erasure.router)
         self.app.include_router(health.router(self))
         self._relaying: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
@@ -131,6 +136,7 @@ class Service:
             for name, work in (
                 ("schedule", self.scheduler.run()),
                 ("loop", health.watch_loop(self.metrics)),
+                ("answers", idempotency.keep_forgetting(self.database)),
                 *((f"retry:{c.group}", c.keep_retrying(self.settings.poll_seconds)) for c in self.consumers),
                 *((f"poll:{c.group}", c.keep_polling(self.settings.poll_seconds)) for c in self.consumers),
                 *((loop.__name__, loop(self)) for loop in self.loops),

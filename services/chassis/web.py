@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from hashlib import sha256
+from functools import wraps
+from inspect import Parameter, signature, unwrap
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import orjson
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 
 from services.chassis import problems
 from services.chassis.auth import Principal, unauthorized
 from services.chassis.database import Tx
+from services.chassis.idempotency import once
 from services.chassis.observed import Observed, known_as
 from services.chassis.problems import Problem
+from services.chassis.signposts import Signposts
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from services.chassis.service import Service
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-KEY_LIMIT = 200
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -62,11 +63,17 @@ class StrictRequest(Request):
 
 
 class CommandRoute(APIRoute):
-    """Runs every unsafe method in one transaction."""
+    """Runs every unsafe method in one transaction, and hands the endpoint itself what is there for every request."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:  # noqa: ANN401  (FastAPI's own)
+        super().__init__(path, _handed(endpoint), **kwargs)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, wrapped."""
-        handle = super().get_route_handler()
+        handle, signed_in = super().get_route_handler(), _signed_in in _at_hand(self.endpoint).values()
+
+        async def successful(request: Request) -> Response:
+            return _succeeded(await handle(request))
 
         async def command(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
@@ -75,15 +82,19 @@ class CommandRoute(APIRoute):
             request.state.principal = await service.tokens.principal(request)
             known_as(request.state.principal)
             if request.method in SAFE:
+                if signed_in:
+                    await _signed_in(request)
                 return await handle(request)
             refuse_cross_site(request)
             # Before the transaction: who sends slowly must not hold a connection, and "too large" must stay a 413.
             await request.body()
+            if signed_in:
+                await _signed_in(request)
             try:
                 async with service.database.transaction() as tx:
                     tx.traceparent = request.headers.get("traceparent")
                     request.state.tx = tx
-                    return await _once(request, tx, handle)
+                    return await once(request, tx, successful)
             except _FailedAnswer as failed:
                 return failed.response
 
@@ -125,50 +136,6 @@ class QuestionRoute(APIRoute):
         return question
 
 
-async def _once(request: Request, tx: Tx, handle: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Answer a repeated Idempotency-Key as the first time; keep the answer with the effect."""
-    key = request.headers.get("idempotency-key") if request.method == "POST" else None
-    if key is None:
-        return _succeeded(await handle(request))
-    who: Principal | None = request.state.principal
-    if who is None:
-        raise unauthorized("A token is needed.")
-    if not 1 <= len(key) <= KEY_LIMIT:
-        raise Problem(400, "idempotency-key", f"Idempotency-Key must have 1 to {KEY_LIMIT} characters.")
-    fingerprint = sha256(
-        b"\n".join((request.method.encode(), str(request.url).encode(), await request.body()))
-    ).digest()
-    row = (f"{who.issuer} {who.subject}", key)
-    # A second request with the same key waits here until the first one's transaction ends.
-    fresh = await tx.db.fetchval(
-        "insert into private.idempotency (principal, key, request_sha256) values ($1, $2, $3)"
-        " on conflict do nothing returning true",
-        *row,
-        fingerprint,
-    )
-    if not fresh:
-        return await _as_before(tx, row, fingerprint)
-    response = _succeeded(await handle(request))
-    kept = response if tx.kept is None else JSONResponse(tx.kept, response.status_code)
-    await tx.db.execute(
-        "update private.idempotency set status = $3, headers = $4, body = $5 where principal = $1 and key = $2",
-        *row,
-        kept.status_code,
-        dict(kept.headers),
-        bytes(kept.body),
-    )
-    return response
-
-
-async def _as_before(tx: Tx, row: tuple[str, str], fingerprint: bytes) -> Response:
-    kept = await tx.db.fetchrow("select * from private.idempotency where principal = $1 and key = $2", *row)
-    if kept is None or kept["request_sha256"] != fingerprint:
-        raise Problem(422, "idempotency-key-reused", "This Idempotency-Key was used for another request.")
-    response = Response(kept["body"], kept["status"], headers=kept["headers"])
-    response.headers["Idempotency-Replayed"] = "true"
-    return response
-
-
 def _succeeded(response: Response) -> Response:
     if response.status_code >= 400:  # noqa: PLR2004  (HTTP: from here on, errors)
         raise _FailedAnswer(response)
@@ -177,7 +144,9 @@ def _succeeded(response: Response) -> Response:
 
 def refuse_control_characters(request: Request) -> None:
     """Problem 400 for an address that holds a character which no id or label has and no database takes."""
-    asked = (str(request.scope["path"]), *(part for pair in request.query_params.multi_items() for part in pair))
+    asked = [str(request.scope["path"])]
+    if request.scope["query_string"]:
+        asked += [part for pair in request.query_params.multi_items() for part in pair]
     if any(map(_CONTROL.search, asked)):
         raise Problem(400, "control-character", "The path and the query must not hold control characters.")
 
@@ -200,6 +169,10 @@ def _own_origin(request: Request) -> str:
 async def _writing(request: Request) -> Tx:
     tx: Tx = request.state.tx
     return tx
+
+
+async def _asked(request: Request) -> Service:
+    return service_of(request)
 
 
 async def _reading(request: Request) -> AsyncIterator[Connection]:
@@ -227,8 +200,39 @@ SignedIn = Annotated[Principal, Depends(_signed_in)]
 """Who is asking; 401 without a token."""
 Anyone = Annotated[Principal | None, Depends(_maybe_signed_in)]
 """Who is asking, if anyone says."""
-Asked = Annotated[Any, Depends(service_of)]
+Asked = Annotated[Any, Depends(_asked)]
 """The service that is asked (`services.chassis.service.Service`)."""
+
+_AT_HAND: dict[Any, Callable[[Request], Awaitable[object]]] = {
+    Writing: _writing,
+    SignedIn: _signed_in,
+    Anyone: _maybe_signed_in,
+    Asked: _asked,
+}
+
+
+def _at_hand(endpoint: Callable[..., Any]) -> dict[str, Callable[[Request], Awaitable[object]]]:
+    """The arguments of an endpoint that are of `_AT_HAND`, and what finds them."""
+    hints = get_type_hints(unwrap(endpoint), include_extras=True)
+    return {name: _AT_HAND[hint] for name, hint in hints.items() if hint in _AT_HAND}
+
+
+def _handed(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint with what is `_AT_HAND` given to it by one call each: FastAPI's own way takes thirty."""
+    taken = _at_hand(endpoint)
+    # FastAPI gives the request to one argument only.
+    if not taken or Request in get_type_hints(unwrap(endpoint)).values():
+        return endpoint
+    known = signature(endpoint)
+    request = Parameter("asking_", Parameter.KEYWORD_ONLY, annotation=Request)
+    left = [one for one in known.parameters.values() if one.name not in taken]
+
+    @wraps(endpoint)
+    async def handed(*, asking_: Request, **given: Any) -> Any:  # noqa: ANN401  (any endpoint's)
+        return await endpoint(**given, **{name: await find(asking_) for name, find in taken.items()})
+
+    handed.__signature__ = known.replace(parameters=[*left, request])  # type: ignore[attr-defined]
+    return handed
 
 
 def api(service: Service) -> FastAPI:
@@ -244,6 +248,7 @@ def api(service: Service) -> FastAPI:
     app.state.service = service
     problems.install(app)
     app.add_middleware(Observed, metrics=service.metrics)
+    app.router.routes.insert(0, Signposts(app.router.routes))
     app.include_router(service.router)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,11 +13,12 @@ from services.intake.cycles import store as cycles
 from services.intake.governments import store as governments
 from services.intake.governments.domain import must_not_be_merged
 from services.intake.locks import OWNED
+from services.intake.reapplication.store import held_against
 
 if TYPE_CHECKING:
     from services.chassis.auth import Principal
     from services.chassis.database import Connection, Tx
-    from services.intake.applications.store import Desk, Sheet
+    from services.intake.applications.store import Case, Desk, Sheet
     from services.intake.cycles.domain import Cycle
     from services.intake.governments.domain import Government, Members, Role
     from services.intake.locks import Lock
@@ -91,6 +93,16 @@ async def sheet_of(db: Connection, who: Principal, application: str, *roles: Rol
     return sheet
 
 
+async def case_of(db: Connection, who: Principal, application: str, *roles: Role) -> tuple[Sheet, Case]:
+    """Give the draft, owned, with what its submission is decided by, once the caller is known to have a role."""
+    sheet = await applications.sheet(db, application, OWNED)
+    if sheet is None:
+        raise not_found()
+    case = await applications.case(db, sheet, (who.issuer, who.subject))
+    await admitted(db, who, sheet.government, case.member, *roles)
+    return sheet, case
+
+
 async def desk_of(
     db: Connection, who: Principal, application: str, section: str, *roles: Role, lock: Lock = ""
 ) -> tuple[Desk, str]:
@@ -99,4 +111,6 @@ async def desk_of(
     if desk is None:
         raise not_found()
     person, _ = await admitted(db, who, desk.government, desk.member, *roles)
+    if desk.carried:
+        desk = replace(desk, basis=await held_against(db, application, desk.cycle))
     return desk, person

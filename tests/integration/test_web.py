@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from services.chassis.idempotency import KEPT, forget
 from services.chassis.issuer import Issuer
 from services.chassis.refusal import RefusedError
 from services.chassis.service import Runtime, Service
@@ -49,7 +50,8 @@ async def count_notes(db: Reading, who: SignedIn) -> int:
 class Client:
     """Someone with a token."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str) -> None:
+    def __init__(self, service: Service, http: httpx.AsyncClient, token: str) -> None:
+        self.service = service
         self.http = http
         self.headers = {"Authorization": f"Bearer {token}"}
 
@@ -71,8 +73,26 @@ async def client(runtime: Callable[[type[Settings]], Runtime], issuer: Issuer, t
     await service.start()
     transport = httpx.ASGITransport(app=Frontier(service.app, body_limit=10_000), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-        yield Client(http, issuer.token("applicant", "someone"))
+        yield Client(service, http, issuer.token("applicant", "someone"))
     await service.stop()
+
+
+async def test_who_has_no_token_is_told_so_whatever_the_body_holds(client: Client) -> None:
+    for body in (b"{broken", b'{"text": 7}', b'{"text": "a"}'):
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
+        answer = await client.http.post("/v1/notes", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (401, "urn:cec:problem:invalid-token")
+    assert (await client.http.get("/v1/notes")).status_code == 401
+    assert await client.notes() == 0
+
+
+async def test_a_connection_that_is_given_back_in_a_transaction_is_none_of_the_next_ones(client: Client) -> None:
+    pool = client.service.database.pool
+    for _ in range(2 * client.service.settings.pool_size):
+        async with pool.acquire() as db:
+            assert await db.fetchval("select count(*) from projection.note") == 0
+            await db.execute("begin; insert into projection.note (text) values ('left over')")
+    assert await client.notes() == 0
 
 
 async def test_a_repeated_key_answers_as_the_first_time_and_has_no_second_effect(client: Client) -> None:
@@ -101,9 +121,21 @@ async def test_a_key_used_for_another_body_is_refused(client: Client) -> None:
 
 async def test_a_key_belongs_to_its_person(client: Client, issuer: Issuer) -> None:
     await client.post({"text": "a"}, **{"Idempotency-Key": "k"})
-    other = Client(client.http, issuer.token("applicant", "someone else"))
+    other = Client(client.service, client.http, issuer.token("applicant", "someone else"))
     assert (await other.post({"text": "b"}, **{"Idempotency-Key": "k"})).status_code == 201
     assert await client.notes() == 2
+
+
+async def test_an_answer_is_forgotten_when_nobody_tries_again_any_more(client: Client) -> None:
+    database = client.service.database
+    for key, age in (("old", KEPT), ("new", KEPT / 2)):
+        await client.post({"text": key}, **{"Idempotency-Key": key})
+        await database.pool.execute(
+            "update private.idempotency set created_at = now() - $2::interval where key = $1", key, age
+        )
+    await forget(database)
+    kept = await database.pool.fetch("select key from private.idempotency")
+    assert [row["key"] for row in kept] == ["new"]
 
 
 async def test_a_refused_command_leaves_nothing_and_may_be_sent_again_under_its_key(client: Client) -> None:

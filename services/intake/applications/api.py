@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem
 from services.chassis.receipts import signed
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
-from services.intake.access import acting, active_government, known_cycle, known_government, sheet_of
+from services.intake.access import acting, case_of, known_cycle, known_government, sheet_of
 from services.intake.applications import domain, drafts, receipts, store, versions
 from services.intake.applications.attestation import CONFIDENTIAL, Terms
 from services.intake.applications.drafts import Draft
@@ -26,7 +25,8 @@ from services.intake.applications.forms import (
     Receipt,
     TierView,
 )
-from services.intake.applications.sections import sections, split, tidy
+from services.intake.applications.sections import split, tidy
+from services.intake.applications.starting import start, take_last
 from services.intake.applications.views import etag, findings, warnings
 from services.intake.cycles.domain import must_be_open
 from services.intake.etags import IfMatch
@@ -34,7 +34,9 @@ from services.intake.evidence.domain import doubts
 from services.intake.evidence.links import broken_links
 from services.intake.evidence.store import files, freeze
 from services.intake.forms import Named
+from services.intake.governments.domain import must_not_be_merged
 from services.intake.locks import OWNED, SHARED
+from services.intake.reapplication.store import basis_of
 
 if TYPE_CHECKING:
     from services.chassis.database import Connection
@@ -46,26 +48,22 @@ router = APIRouter(route_class=CommandRoute)
 async def start_application(
     cycle: Named, body: NewApplication, response: Response, tx: Writing, who: SignedIn
 ) -> ApplicationView:
-    """Start a government's one application of this cycle, as an empty draft."""
-    await acting(tx.db, who, body.government, "lead", "editor")
-    found = await known_cycle(tx.db, cycle)
-    must_be_open(found, tx.clock.now())
-    # Held: a merge that comes now waits, and takes this draft along.
-    domain.must_be_eligible(found, await active_government(tx.db, body.government, SHARED))
-    name = opaque_id()
-    existing = await store.add_draft(tx.db, name, cycle, body.government, sections(found.charter))
-    where = f"/intake/v1/applications/{existing or name}"
-    if existing is not None:
-        detail = f"This government has an application in this cycle: {existing}."
+    """Start a government's one application of this cycle, as an empty draft or from its last application."""
+    started = await start(tx, who, cycle, body.government)
+    name = started.sheet.application
+    where = f"/intake/v1/applications/{name}"
+    if not started.new:
+        detail = f"This government has an application in this cycle: {name}."
         raise Problem(409, "application-exists", detail, headers={"Location": where})
     response.headers["Location"] = where
-    return await _application_view(tx.db, await sheet_of(tx.db, who, name), response)
+    sheet = started.sheet if body.origin is None else await take_last(tx, started)
+    return await application_view(tx.db, sheet, response)
 
 
 @router.get("/applications/{application}")
 async def show_application(application: Named, response: Response, db: Reading, who: SignedIn) -> ApplicationView:
     """An application with its draft, to its government's people."""
-    return await _application_view(db, await sheet_of(db, who, application), response)
+    return await application_view(db, await sheet_of(db, who, application), response)
 
 
 @router.patch("/applications/{application}")
@@ -91,7 +89,7 @@ async def edit_draft(
         name: await store.save_page(tx.db, application, sheet.pages[name], content, person, now)
         for name, content in split(tidy(document), cycle.charter).items()
     }
-    return await _application_view(tx.db, replace(sheet, pages=pages), response)
+    return await application_view(tx.db, replace(sheet, pages=pages), response)
 
 
 @router.post("/applications/{application}/submit", status_code=201)
@@ -99,34 +97,32 @@ async def submit(
     application: Named, body: Attestation, tx: Writing, who: SignedIn, asked: Asked, if_match: IfMatch = None
 ) -> Receipt:
     """Submit the draft as the application's next version; it replaces the one before."""
-    sheet = await sheet_of(tx.db, who, application, "lead", lock=OWNED)
+    # The cycle is shared: submissions go side by side, and whoever closes it waits for them, so that its set is exact.
+    sheet, case = await case_of(tx.db, who, application, "lead")
     if if_match is not None:
         _must_match(if_match, sheet)
-    # Shared: submissions go side by side, and whoever closes the cycle waits for them, so that its set is exact.
-    cycle = await known_cycle(tx.db, sheet.cycle, SHARED, application)
-    government = await active_government(tx.db, sheet.government)
-    before = await store.application(tx.db, application)
-    draft = Draft.model_validate(sheet.content)
+    must_not_be_merged(case.government)
+    cycle, before, draft = case.cycle, case.submitted, Draft.model_validate(sheet.content)
     event = domain.submit(
         cycle,
-        government,
+        case.government,
         application,
         before,
         draft,
         attested=body.attest,
         seen=body.sha256,
         files=await freeze(tx.db, application, sheet.content),
+        basis=await basis_of(tx.db, sheet, cycle),
         now=tx.clock.now(),
     )
     await tx.act_as(who.issuer, who.subject, cycle.id)
-    recorded = tx.record(event, cause=cycle.latest)
-    await store.save_application(tx.db, domain.evolve_application(before, event, recorded))
+    after = domain.evolve_application(before, event, tx.record(event, cause=cycle.latest))
     (written,) = await tx.flush()
     # Again, for the time that the event carries: no accepted submission may say that it came after the deadline.
     must_be_open(cycle, written.header.time)
     stated = versions.stated(event, written, asked.settings.public_url)
     receipt = signed(stated, receipts.key_of(asked.settings))
-    await versions.keep(tx.db, event, written, receipt)
+    await versions.keep(tx.db, after, event, written, receipt)
     return Receipt(**stated.model_dump(exclude={"form", "iss"}), receipt=receipt)
 
 
@@ -137,10 +133,11 @@ async def check(application: Named, tx: Writing, who: SignedIn) -> CheckView:
     cycle = await known_cycle(tx.db, sheet.cycle, application=application)
     government = await known_government(tx.db, sheet.government)
     draft = Draft.model_validate(sheet.content)
-    problems = domain.check(cycle, government, await store.application(tx.db, application), draft, now=tx.clock.now())
+    before, basis = await store.application(tx.db, application), await basis_of(tx.db, sheet, cycle)
+    kept, broken = await files(tx.db, application), await broken_links(tx.db, application)
+    problems = domain.check(cycle, government, before, draft, basis, files=kept, now=tx.clock.now())
     ground = domain.ground(cycle, government, draft)
     warned = [one for report in reports(draft, ground) for one in report.warnings]
-    kept, broken = await files(tx.db, application), await broken_links(tx.db, application)
     warned += doubts(sheet.content, cycle.charter, kept, broken, ground.own)
     return CheckView(
         application=application,
@@ -181,7 +178,7 @@ async def withdraw(
     await tx.act_as(who.issuer, who.subject, cycle.id)
     recorded = tx.record(event, cause=cycle.latest)
     await store.save_application(tx.db, domain.evolve_application(before, event, recorded))
-    return await _application_view(tx.db, sheet, response)
+    return await application_view(tx.db, sheet, response)
 
 
 def _must_match(if_match: str, sheet: store.Sheet) -> None:
@@ -191,7 +188,8 @@ def _must_match(if_match: str, sheet: store.Sheet) -> None:
         raise Problem(412, "draft-changed", detail, headers={"ETag": etag(sheet.revision)})
 
 
-async def _application_view(db: Connection, sheet: store.Sheet, response: Response) -> ApplicationView:
+async def application_view(db: Connection, sheet: store.Sheet, response: Response) -> ApplicationView:
+    """An application as it is now."""
     state = await store.application(db, sheet.application)
     cycle = await known_cycle(db, sheet.cycle, application=sheet.application)
     government = await known_government(db, sheet.government)

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from schemas import applications
 from schemas.applications import File
-from schemas.canonical import canonical
 from schemas.catalogue import Fact
 from schemas.charter import Charter
 from schemas.exact import SAFE_INTEGER, Quantity
@@ -32,6 +32,7 @@ _DEPTH = 8
 _CHOICES = 100
 
 NO_FILES: Mapping[str, File] = MappingProxyType({})
+NO_MARKS: Mapping[str, applications.Carried] = MappingProxyType({})
 
 Short = Annotated[str, Field(max_length=300)]
 
@@ -102,7 +103,7 @@ class Draft(Form):
     @property
     def size(self) -> int:
         """Bytes of its canonical JSON with all that an event spells out."""
-        return len(canonical(self.model_dump(mode="json")))
+        return len(to_json(self))
 
 
 @overload
@@ -168,12 +169,12 @@ def _misshapen_facts(given: Mapping[str, object], charter: Charter) -> Iterator[
         at = pointer(("facts", name))
         if name not in facts:
             yield Violation("unknown-fact", f"{name!r} is no fact of the charter.", at)
-        elif not _has_shape(facts[name], value):
+        elif not has_shape(facts[name], value):
             wrong = facts[name].problem(value) or "is too long"
             yield Violation("fact-value", f"{name} {wrong}.", at)
 
 
-def _has_shape(fact: Fact, value: object) -> bool:
+def has_shape(fact: Fact, value: object) -> bool:
     """Whether `value` is of the fact's JSON type, and can be written exactly."""
     match fact.kind:
         case "yes_no":
@@ -199,21 +200,25 @@ def claims(draft: Draft) -> applications.Claims:
     return applications.Claims(facts=draft.facts, assumed=list(dict.fromkeys(draft.assumed)), metrics=metrics)
 
 
-def answers(draft: Draft, charter: Charter, files: Mapping[str, File] = NO_FILES) -> dict[str, applications.Answer]:
+def answers(
+    draft: Draft,
+    charter: Charter,
+    files: Mapping[str, File] = NO_FILES,
+    marks: Mapping[str, applications.Carried] = NO_MARKS,
+) -> dict[str, applications.Answer]:
     """The `answers/…` blocks: one for every criterion, empty for those that are for other kinds of applicant.
 
-    `files` has those that the draft cites, by SHA-256.
+    `files` has those that the draft cites, by SHA-256; `marks` how answers stand to the last application's.
     """
-    return {
+    found = {
         criterion.id: _answer(draft.answers.get(criterion.id, BLANK), files)
         for area in charter.areas
         for criterion in area.criteria
     }
+    return found | {name: found[name].model_copy(update={"carried": mark}) for name, mark in marks.items()}
 
 
 def _answer(answer: Answer, files: Mapping[str, File]) -> applications.Answer:
-    if not any(one.file for one in answer.evidence):
-        return applications.Answer.model_validate(answer, from_attributes=True)
     evidence = [
         applications.Evidence(url=one.url, page=one.page, quote=one.quote, file=files[one.file] if one.file else None)
         for one in answer.evidence

@@ -10,14 +10,19 @@ from joserfc.jwk import KeySet, OKPKey
 from services.chassis.issuer import load_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from services.chassis.settings import Settings
 
-_key = lru_cache(maxsize=8)(load_key)
+
+@lru_cache(maxsize=8)
+def _key(var: Path) -> OKPKey:
+    return load_key(var / "keys" / "receipts.key")
 
 
 def key_of(settings: Settings) -> OKPKey:
     """The key of this installation."""
-    return _key(settings.var / "keys" / "receipts.key")
+    return _key(settings.var)
 
 
 def public_keys(settings: Settings) -> KeySet:

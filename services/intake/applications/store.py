@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from services.intake.applications.domain import Application
 from services.intake.applications.sections import changes, joined, replayed
 from services.intake.cycles.store import as_cycle, columns, known_charters
 from services.intake.evidence.links import cite
-from services.intake.governments.store import membership_of
+from services.intake.governments.store import GOVERNMENTS, as_government, membership_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from services.chassis.database import Connection
     from services.intake.applications.sections import Document
     from services.intake.cycles.domain import Cycle
-    from services.intake.governments.domain import Role
+    from services.intake.governments.domain import Government, Role
     from services.intake.locks import Lock
+    from services.intake.reapplication.domain import Basis
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Sheet:
     application: str
     cycle: str
     government: str
+    carried: bool
+    """Whether it started from the last application."""
     pages: dict[str, Page]
 
     @property
@@ -79,6 +82,20 @@ class Desk:
     """The content of the section `contact`."""
     submitted: Application | None
     page: Page
+    carried: bool
+    """Whether it started from the last application: with `basis`, where that is still here."""
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a submission is decided by beside the draft."""
+
+    member: tuple[str, Role] | None
+    """Person id and role of whoever asks; None for a stranger."""
+    cycle: Cycle
+    government: Government
+    submitted: Application | None
 
 
 @dataclass(frozen=True)
@@ -137,13 +154,17 @@ async def sheet(db: Connection, application: str, lock: Lock = "") -> Sheet | No
         with found as materialized (
             select application, cycle, government from private.draft where application = $1{lock}
         )
-        select found.cycle, found.government, {_PAGE}
+        select found.cycle, found.government,
+            exists (select from private.carried where carried.application = $1) as carried, {_PAGE}
         from found join private.section using (application) order by section{of_section}
         """,  # noqa: S608  (one of three locks)
         application,
     )
-    pages = {row["section"]: Page(*row[2:]) for row in rows}
-    return Sheet(application, rows[0]["cycle"], rows[0]["government"], pages) if rows else None
+    pages = {row["section"]: Page(*row[3:]) for row in rows}
+    if not rows:
+        return None
+    first = rows[0]
+    return Sheet(application, first["cycle"], first["government"], first["carried"], pages)
 
 
 _PAGE = "section, revision, content, person, at"
@@ -165,6 +186,7 @@ async def desk(
                 where other.application = $1 and other.section <> $2) as others,
             (select content from private.section as other
                 where other.application = $1 and other.section = 'contact') as contact,
+            exists (select from private.carried where carried.application = $1) as carried,
             here.section, here.revision, here.content, here.person, here.at
         from private.section as here
         join private.draft using (application)
@@ -197,6 +219,38 @@ async def desk(
         contact=row["contact"],
         submitted=submitted,
         page=page,
+        carried=row["carried"],
+    )
+
+
+async def case(db: Connection, sheet: Sheet, account: tuple[str, str]) -> Case:
+    """What submitting a draft that is owned is decided by, read at one go. The cycle stays as it is: it is shared."""
+    row = await db.fetchrow(
+        f"""
+        select {columns("$3", "$1")}, government.*, member.person as member, member.role, version, submitted, withdrawn
+        from projection.cycle
+        join ({GOVERNMENTS}) as government on government = $2
+        left join lateral ({membership_of("$2", "$4", "$5")}) as member on true
+        left join (select application, version, submitted, withdrawn from projection.application) as standing_version
+            on application = $1
+        where cycle = $6 for share of cycle
+        """,  # noqa: S608  (names of columns and parameters)
+        sheet.application,
+        sheet.government,
+        known_charters(),
+        *account,
+        sheet.cycle,
+    )
+    if row is None:
+        raise LookupError(sheet.cycle)
+    submitted = None
+    if row["version"] is not None:
+        submitted = Application(sheet.application, sheet.cycle, row["version"], row["submitted"], row["withdrawn"])
+    return Case(
+        member=None if row["member"] is None else (row["member"], row["role"]),
+        cycle=as_cycle(row),
+        government=as_government(row),
+        submitted=submitted,
     )
 
 
@@ -274,13 +328,18 @@ async def application(db: Connection, name: str) -> Application | None:
     return Application(*row) if row else None
 
 
+SAVE = """
+insert into projection.application values ($1, $2, $3, $4, $5)
+on conflict (application) do update set
+    version = excluded.version, submitted = excluded.submitted, withdrawn = excluded.withdrawn
+"""
+
+
+def values(application: Application) -> tuple[str, str, int, str, bool]:
+    """The parameters of SAVE."""
+    return application.id, application.cycle, application.version, application.submitted, application.withdrawn
+
+
 async def save_application(db: Connection, application: Application) -> None:
     """Keep an application's state."""
-    await db.execute(
-        """
-        insert into projection.application values ($1, $2, $3, $4, $5)
-        on conflict (application) do update set
-            version = excluded.version, submitted = excluded.submitted, withdrawn = excluded.withdrawn
-        """,
-        *astuple(application),
-    )
+    await db.execute(SAVE, *values(application))

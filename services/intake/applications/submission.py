@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
-from schemas.applications import Answer, Claims, Contact, Identity
+from schemas.applications import Answer, Contact, Identity
 from schemas.envelope import Instant
 from services.chassis.problems import Problem, not_found
 from services.chassis.web import Asked, CommandRoute, SignedIn, Writing
 from services.intake.access import acting, known_cycle, sheet_of
 from services.intake.applications import receipts, store, versions
-from services.intake.applications.forms import Reason
+from services.intake.applications.forms import ClaimsView, DifferenceView, Reason
 from services.intake.applications.printing import printed
 from services.intake.forms import Named
 from services.intake.locks import OWNED, SHARED
 from services.intake.screening.domain import request_withdrawal
-from services.intake.screening.store import ask_withdrawal, asked_withdrawal, keep_statement
+from services.intake.screening.store import ask_withdrawal, asked_withdrawal, keep_statement, withdrawal_request
 
 if TYPE_CHECKING:
     from services.chassis.auth import Principal
     from services.chassis.database import Connection
     from services.chassis.service import Service
+    from services.intake.applications.sections import Document
     from services.intake.applications.store import Sheet
 
 router = APIRouter(route_class=CommandRoute)
@@ -65,18 +66,12 @@ class SubmittedApplication(VersionLine):
     application: str
     cycle: str
     identity: Identity
-    claims: Claims
+    claims: ClaimsView
     answers: dict[str, Answer]
     """By criterion of the charter; empty for those that are for other kinds of applicant."""
     contact: Contact
-
-
-class DifferenceView(BaseModel):
-    """A field (RFC 6901 pointer into the application) that differs; null where a version does not have it."""
-
-    field: str
-    before: Any
-    after: Any
+    erased: list[str] = []
+    """Names of the blocks that were erased since: what they said is empty, or left out, here."""
 
 
 class DifferencesView(BaseModel):
@@ -89,11 +84,12 @@ class DifferencesView(BaseModel):
 
 
 class RequestView(BaseModel):
-    """A request to withdraw that the board settles."""
+    """A request to withdraw, and how the board settled it; `answer` is why it was refused."""
 
     application: str
     event: str
-    state: Literal["requested"] = "requested"
+    state: Literal["requested", "withdrawn", "refused"] = "requested"
+    answer: str = ""
 
 
 @router.get("/keys")
@@ -156,8 +152,8 @@ async def show_differences(
     earlier = version - 1 if since is None else since
     async with asked.database.reading() as db:
         after = await _known(db, application, version)
-        before = (await _known(db, application, earlier)).content if earlier else {}
-    found = versions.differences(before, after.content)
+        before = _content(await _known(db, application, earlier)) if earlier else {}
+    found = versions.differences(before, _content(after))
     return DifferencesView(
         application=application,
         version=version,
@@ -190,6 +186,18 @@ async def ask_for_withdrawal(
     return RequestView(application=application, event=recorded)
 
 
+@router.get("/applications/{application}/withdrawal-request")
+async def show_withdrawal_request(application: Named, asked: Asked, who: SignedIn) -> RequestView:
+    """The request to withdraw an application, and how the board settled it; 404 where nobody asked."""
+    await readable(asked, who, application, "withdrawal request")
+    async with asked.database.reading() as db:
+        found = await withdrawal_request(db, application)
+    if found is None:
+        raise not_found()
+    event, state, answer = found
+    return RequestView(application=application, event=event, state=state, answer=answer)
+
+
 async def readable(asked: Service, who: Principal, application: str, what: str) -> Sheet:
     """Whose application it is, once the caller may read what was submitted. The program's own reading is noted."""
     async with asked.database.transaction() as tx:
@@ -212,6 +220,12 @@ async def _known(db: Connection, application: str, number: int) -> versions.Vers
     return found
 
 
+def _content(found: versions.Version) -> Document:
+    """What a version says, in the words of `SubmittedApplication`."""
+    claims = ClaimsView.model_validate(found.content["claims"]).model_dump(mode="json")
+    return found.content | {"claims": claims}
+
+
 def _whole(found: versions.Version, cycle: str) -> SubmittedApplication:
     return SubmittedApplication(
         application=found.application,
@@ -221,5 +235,6 @@ def _whole(found: versions.Version, cycle: str) -> SubmittedApplication:
         leaf_hash=found.leaf_hash.hex(),
         submitted_at=found.submitted_at,
         receipt=found.receipt,
+        erased=list(found.erased),
         **found.content,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from services.intake.evidence.domain import Kept, Upload, citations
+from services.intake.evidence.domain import Kept, Upload
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +36,8 @@ async def files(db: Connection, application: str) -> dict[str, Kept]:
 
 async def freeze(db: Connection, application: str, content: Document) -> dict[str, File]:
     """The files that a draft cites, by SHA-256, which are no longer to be removed: it is being submitted."""
-    cited = {one.file for one in citations(content) if one.file}
+    evidence = (one for answer in content.get("answers", {}).values() for one in answer.get("evidence", []))
+    cited = {one["file"] for one in evidence if one.get("file")}
     if not cited:
         return {}
     await db.execute(

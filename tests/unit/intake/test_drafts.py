@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.applications import ApplicationSubmitted, Identity
+from schemas.canonical import canonical
 from schemas.charter import Charter
 from schemas.envelope import RECORD_LIMIT, Header, write
 from services.chassis.ids import event_id
@@ -141,6 +144,15 @@ def many_criteria() -> Charter:
     area = CHARTER.areas[0]
     criteria = tuple(area.criteria[0].model_copy(update={"id": f"c{number:03}"}) for number in range(850))
     return CHARTER.model_copy(update={"areas": (area.model_copy(update={"criteria": criteria}),)})
+
+
+@settings(max_examples=20)
+@given(st.text(max_size=50), st.dictionaries(st.text("abc-_9", min_size=1, max_size=5), st.text(max_size=9)))
+def test_a_draft_has_the_size_of_its_canonical_json(text: str, channels: dict[str, str]) -> None:
+    made = document(answers={CORE: {"statement": text}})
+    made["contact"]["channels"] = {f"a{name}": value for name, value in channels.items()}
+    draft = shaped(made, CHARTER)
+    assert draft.size == len(canonical(draft.model_dump(mode="json")))
 
 
 @pytest.mark.parametrize("charter", [CHARTER, parsed(SMALL), many_criteria()], ids=["shipped", "small", "widest"])
