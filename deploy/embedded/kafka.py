@@ -63,6 +63,9 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 # 128 MiB of the heap by default, for the compaction of three small topics.
 log.cleaner.dedupe.buffer.size=8388608
+# What is past its retention goes within seconds of its time, and not within minutes.
+log.initial.task.delay.ms=3000
+log.retention.check.interval.ms=3000
 """
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.envelope import rfc3339
 from services.cli.shell import AsJson, ask, print_json, say, show
+
+if TYPE_CHECKING:
+    from services.chassis.receipts import Forgotten, Stated
+    from services.exported import Report
 
 ledger_app = typer.Typer(help="Export a cycle's log and verify it.", no_args_is_help=True)
 receipt_app = typer.Typer(help="Check a receipt.", no_args_is_help=True)
@@ -70,26 +75,47 @@ def receipt_verify(
 ) -> None:
     """Check offline that the program signed a receipt and, with an export, that its log holds what was submitted.
 
+    Of an erasure: that the export opens nothing that was erased, and its log has the erasures.
+
     Exit code 0: all holds; 1: something does not; 2: the export is incomplete (redacted leaves).
 
     Example: cec receipt verify receipt.json --keys keys.json --export 2011-2013.zip
     """
-    from services.chassis.receipts import opened, read_keys
-    from services.receipt import check
+    from services.chassis.receipts import read, read_keys
 
-    stated = opened(file.read_text(encoding="utf-8"), read_keys(keys.read_text(encoding="utf-8")))
+    stated = read(file.read_text(encoding="utf-8"), read_keys(keys.read_text(encoding="utf-8")))
     told: dict[str, Any] = {"signed": True, "receipt": stated.model_dump(mode="json")}
     report = None
     if export is not None:
-        report = check(stated, export.read_bytes(), policy.read_text(encoding="utf-8") if policy else None)
+        report = _checked(stated, export.read_bytes(), policy.read_text(encoding="utf-8") if policy else None)
         told["export"] = report.as_json()
     if as_json:
         print_json(told)
     else:
-        say(
-            f"signed: application {stated.application}, version {stated.version}, of cycle {stated.cycle},"
-            f" submitted {told['receipt']['submitted_at']}, leaf {stated.leaf_hash}"
-        )
+        say(f"signed: {_said(stated)}")
         if report is not None:
             say(report.as_text())
     raise typer.Exit(report.exit_code if report else 0)
+
+
+def _checked(stated: Stated | Forgotten, export: bytes, policy: str | None) -> Report:
+    from services.chassis.receipts import Stated
+    from services.receipt import check, check_erasure
+
+    if isinstance(stated, Stated):
+        return check(stated, export, policy)
+    return check_erasure(stated, export, policy)
+
+
+def _said(stated: Stated | Forgotten) -> str:
+    from services.chassis.receipts import Stated
+
+    if isinstance(stated, Stated):
+        return (
+            f"application {stated.application}, version {stated.version}, of cycle {stated.cycle},"
+            f" submitted {rfc3339(stated.submitted_at)}, leaf {stated.leaf_hash}"
+        )
+    return (
+        f"erased {rfc3339(stated.erased_at)}, sealed blocks: {len(stated.digests)}, by events: {len(stated.events)},"
+        f" rows: {sum(stated.rows.values())}"
+    )

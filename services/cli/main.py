@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from services.chassis.settings import Settings, unknown_variables
-from services.cli import cycles, ledger, letters, probing, reviews, running, webhooks
+from services.cli import cycles, ledger, letters, people, probing, reviews, running, webhooks
 from services.cli.shell import ClientSettings, CommandError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for name, group in (
     ("cycle", cycles.cycle_app),
     ("dead-letters", letters.letters_app),
     ("ledger", ledger.ledger_app),
+    ("person", people.person_app),
     ("program", cycles.program_app),
     ("receipt", ledger.receipt_app),
     ("review", reviews.review_app),

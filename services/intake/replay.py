@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.cycles import CycleClosed, CycleDeadlineExtended, CycleOpened, MemberJoined, MemberLeft, MemberRoleChanged
+from schemas.erasures import DisclosureErased
 from schemas.evidence import EvidenceProbed
 from schemas.governments import GovernmentChanged, GovernmentConfirmed, GovernmentMerged
 from schemas.screening import (
@@ -13,6 +14,7 @@ from schemas.screening import (
     ApplicationExtended,
     ApplicationScreened,
     CycleScreened,
+    InvitationIssued,
     WithdrawalRequested,
 )
 from services.chassis.inbox import Handlers
@@ -21,8 +23,10 @@ from services.intake.applications.store import application, save_application
 from services.intake.cycles.domain import evolve_cycle
 from services.intake.cycles.store import cycle, save_cycle
 from services.intake.deadlines.store import save_extension
+from services.intake.erasure import store as erasure
 from services.intake.governments.domain import evolve_members
 from services.intake.governments.store import roles, save_members, save_standing
+from services.intake.openness import invited
 from services.intake.probes.store import save_probe
 from services.intake.screening.domain import evolve_screened
 from services.intake.screening.store import ask_withdrawal, save_screened, screened
@@ -77,6 +81,18 @@ async def keep_extension(tx: Tx, event: ApplicationExtended, _header: Header) ->
 async def keep_request(tx: Tx, event: WithdrawalRequested, header: Header) -> None:
     """That its withdrawal was asked for."""
     await ask_withdrawal(tx.db, event, header.id)
+
+
+@own.on(InvitationIssued)
+async def keep_invitation(tx: Tx, event: InvitationIssued, header: Header) -> None:
+    """That somebody was invited."""
+    await invited.keep_invitation(tx.db, event, header.id)
+
+
+@own.on(DisclosureErased)
+async def forget_blocks(tx: Tx, event: DisclosureErased, _header: Header) -> None:
+    """Nothing of what was erased."""
+    await erasure.follow(tx.db, event)
 
 
 @own.on(EvidenceProbed)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from asyncpg import UniqueViolationError
 
+from services.chassis import erased
 from services.chassis.breaker import Fate
 from services.chassis.parking import park_poison
+from services.chassis.record import read_ahead, reading
 from services.ledger import store
 from services.ledger.batch import Batch, RepeatedError, open_log
 from services.ledger.checkpoints import signer_of
@@ -27,10 +28,6 @@ HELD_SECONDS: Final = 60.0
 """Machine time after which an event that still waits is a warning: what it rests on should have come."""
 LOOK_SECONDS: Final = 2.0
 """Between two looks for such events where none is known to wait: another process may have left them."""
-PIECE: Final = 500
-"""Records that are read while PostgreSQL takes the ones before."""
-STEP: Final = 50
-"""Records that are read at a stretch: about half a millisecond."""
 
 log = structlog.get_logger()
 
@@ -61,6 +58,10 @@ class LedgerInbox:
         self._waiting = True  # until the table was looked at
         self._look_at = 0.0
 
+    async def read(self, records: list[Record]) -> list[Record]:
+        """Each with what is to be appended of it."""
+        return await read_ahead(records, incoming_of)
+
     async def process(self, tx: Tx, records: list[Record]) -> list[Fate | Exception]:
         """Append what can be appended, hold back the rest."""
         if not self._repeats:
@@ -72,24 +73,16 @@ class LedgerInbox:
         return await self._through(tx, records, trusting=False)
 
     async def _through(self, tx: Tx, records: list[Record], *, trusting: bool) -> list[Fate | Exception]:
-        """Take the records in pieces, each while the next one is read."""
         batch = Batch(tx, self._settings, trusting=trusting)
         await batch.begin()
-        fates, readable = list[Fate | Exception](), list[Incoming]()
-        for start in (*range(0, len(records), PIECE), len(records)):
-            read, taken = await asyncio.gather(
-                _read(records[start : start + PIECE]), batch.take(readable), return_exceptions=True
-            )
-            if isinstance(taken, BaseException):
-                raise taken
-            if isinstance(read, BaseException):
-                raise read
-            readable = [one for one in read if isinstance(one, Incoming)]
-            fates += [Fate.EFFECT if isinstance(one, Incoming) else one for one in read]
+        records, erasures = await erased.let_in(tx.db, records)
+        await store.forget(tx.db, erasures)
+        read = [reading(record, incoming_of) for record in records]
+        await batch.take([one for one in read if isinstance(one, Incoming)])
         await batch.finish()
         self._repeats = batch.repeated
         self._waiting |= batch.held > 0
-        return fates
+        return [Fate.EFFECT if isinstance(one, Incoming) else one for one in read]
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Keep a record that failed alone: no retry of the ledger's would mend it."""
@@ -111,16 +104,3 @@ class LedgerInbox:
                 type=first["type"],
                 log=first["log"],
             )
-
-
-async def _read(records: list[Record]) -> list[Incoming | ValueError]:
-    """Each record as what it is, or why it cannot be read."""
-    found = list[Incoming | ValueError]()
-    for number, record in enumerate(records):
-        if number % STEP == 0:
-            await asyncio.sleep(0)  # what PostgreSQL waits for goes out meanwhile
-        try:
-            found.append(incoming_of(record))
-        except ValueError as error:
-            found.append(error)
-    return found

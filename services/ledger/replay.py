@@ -31,6 +31,10 @@ class Trees:
 
     parks = True
 
+    async def read(self, records: list[Record]) -> list[Record]:
+        """Nothing is read ahead."""
+        return records
+
     async def process(self, tx: Tx, records: list[Record]) -> list[Fate | Exception]:
         """Append every record to its log's tree; the first of a log must say that the log is opened."""
         arrived = [(record, incoming_of(record)) for record in records]

@@ -1,0 +1,1 @@
+"""Erasing a person: what is kept of them here, and the sealed blocks that all services drop."""
