@@ -76,6 +76,15 @@ class Evidence(Value):
     file: File | None = None
 
 
+class Carried(Value):
+    """How an answer stands to what the same government's last application said by the same criterion."""
+
+    mark: Literal["unchanged", "changed", "new"]
+    """`unchanged`: somebody confirmed that it still holds, and not one character differs. `new`: nothing was said."""
+    since: str
+    """That application's cycle."""
+
+
 class Answer(Value):
     """Block `answers/<criterion>`: one criterion's statement, or why it does not apply."""
 
@@ -83,6 +92,8 @@ class Answer(Value):
     evidence: list[Evidence] = []
     not_applicable: str | None = None
     """The reason, by the charter's `na_when`; None where the criterion applies."""
+    carried: Carried | None = None
+    """None where nothing is answered, and in an application that did not start from an earlier one."""
 
 
 class Contact(Value):

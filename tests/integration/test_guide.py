@@ -1,4 +1,4 @@
-"""The guide on the real parts: the form beside its fields, and a self-assessment of which nothing remains."""
+"""The guide on the real parts: the form beside its fields, and a self-assessment of which nothing remains by itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.intake.app import service
 from services.intake.cycles.domain import parsed
 from services.intake.settings import IntakeSettings
 from tests.applicants import PROGRAMS, SHIPPED, SMALL
+from tests.intake import Intake, refused, started
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 
@@ -188,3 +189,61 @@ async def test_what_is_no_assessment_is_refused_with_its_place(
 async def test_text_that_no_event_could_hold_is_no_json_here(guide: Guide, name: str) -> None:
     answer = await guide.assess({**OWN, "points": {name: 1}})
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:cec:problem:malformed-json")
+
+
+# --- kept as a draft --------------------------------------------------------------------------------------------------
+
+KEPT = {
+    "points": {CITY[0]: 3, CITY[1]: 2},
+    "not_applicable": ["chats"],
+    "published_metrics": ["time_to_close"],
+    "statements": {CITY[0]: "One page for all services.", "chats": "Nobody has asked for one."},
+}
+
+
+@pytest.fixture
+async def intake(runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Intake]:
+    async with started(runtime(IntakeSettings), issuer) as made:
+        yield made
+
+
+async def test_who_acts_for_a_government_keeps_their_self_assessment_as_its_draft(intake: Intake) -> None:
+    cycle, lead = await intake.cycle(SHIPPED), intake.person()
+    body = KEPT | {"government": await intake.government(lead)}
+    kept = await lead.made(f"/cycles/{cycle}/self-assessment", body)
+    path = f"/applications/{kept['application']}"
+    assert (await lead.got(f"{path}/export"))["draft"] == {
+        "answers": {
+            CITY[0]: {"statement": "One page for all services."},
+            "chats": {"not_applicable": "Nobody has asked for one."},
+        },
+        "metrics": [{"id": "time_to_close", "unit": kept["draft"]["metrics"][0]["unit"], "published": True}],
+    }
+    remarks = {one["field"]: one["text"] for one in (await lead.got(f"{path}/comments"))["comments"]}
+    looks = {one.id: one for area in parsed(SHIPPED).areas for one in area.criteria}[CITY[0]].looks_like
+    assert remarks.keys() == {f"/answers/{CITY[0]}", f"/answers/{CITY[1]}"}
+    assert remarks[f"/answers/{CITY[0]}"] == f"3/4 {looks[3]}"
+    assert (await lead.got(f"{path}/history"))["changes"]
+    again = refused(await lead("POST", f"/cycles/{cycle}/self-assessment", body), 409, "draft-begun")
+    assert kept["application"] in again["detail"]
+
+
+async def test_an_empty_draft_takes_a_self_assessment_and_a_wrong_one_leaves_nothing(intake: Intake) -> None:
+    cycle, lead = await intake.cycle(SHIPPED), intake.person()
+    government = await intake.government(lead)
+    wrong = KEPT | {
+        "government": government,
+        "points": {"no_such": 9, CITY[0]: 9},
+        "statements": {},
+    }
+    problem = refused(await lead("POST", f"/cycles/{cycle}/self-assessment", wrong), 422, "unknown-criterion")
+    assert [one["pointer"] for one in problem["errors"]] == ["/points/no_such", f"/points/{CITY[0]}"]
+    assert await intake.pool.fetchval("select count(*) from private.draft") == 0
+    unknown = KEPT | {"government": government, "statements": {"no_such": "x"}}
+    problem = refused(await lead("POST", f"/cycles/{cycle}/self-assessment", unknown), 422, "unknown-criterion")
+    assert [one["pointer"] for one in problem["errors"]] == ["/statements/no_such"]
+    empty = await lead.made(f"/cycles/{cycle}/applications", {"government": government})
+    kept = await lead.made(f"/cycles/{cycle}/self-assessment", KEPT | {"government": government})
+    assert kept["application"] == empty["application"]
+    stranger = await intake.person()("POST", f"/cycles/{cycle}/self-assessment", KEPT | {"government": government})
+    refused(stranger, 404, "not-found")

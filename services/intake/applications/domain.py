@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, File, Identity, Withdrawal
 from schemas.envelope import Event, rfc3339
 from services.chassis.refusal import RefusedError, Violation
 from services.intake.applications import attestation, drafts, findings
 from services.intake.applications.drafts import Draft
-from services.intake.applications.findings import Ground
+from services.intake.applications.findings import Ground, Warned
 from services.intake.cycles.domain import Cycle, must_be_open
+from services.intake.evidence.domain import Kept, doubts
 from services.intake.governments.domain import Government
+from services.intake.reapplication.domain import Basis
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,25 @@ def must_be_editable(cycle: Cycle, application: Application | None, now: datetim
         raise RefusedError("withdrawn", "This application was withdrawn; that cannot be taken back in this cycle.")
 
 
-def ground(cycle: Cycle, government: Government, draft: Draft) -> Ground:
-    """What this government's draft is judged by in this cycle."""
-    return Ground.of(cycle.charter, government.kind, (government.website, government.email_domain), draft.contact)
+def ground(cycle: Cycle, government: Government, draft: Draft, basis: Basis | None = None) -> Ground:
+    """What this government's draft is judged by in this cycle; `basis` is what it started from."""
+    sites = (government.website, government.email_domain)
+    return Ground.of(cycle.charter, government.kind, sites, draft.contact, basis)
+
+
+def _doubtful_names(draft: Draft, ground: Ground, files: Mapping[str, Kept] | Mapping[str, File]) -> list[Warned]:
+    return doubts(draft.document, ground.charter, files, {}, ground.own) if files else []
 
 
 def check(
-    cycle: Cycle, government: Government, before: Application | None, draft: Draft, now: datetime
+    cycle: Cycle,
+    government: Government,
+    before: Application | None,
+    draft: Draft,
+    basis: Basis | None = None,
+    *,
+    files: Mapping[str, Kept] = MappingProxyType({}),
+    now: datetime,
 ) -> list[Violation]:
     """Everything for which `submit` would refuse this draft now, the attestation aside: that is given then."""
     found: list[Violation] = []
@@ -62,7 +77,8 @@ def check(
             rule()
         except RefusedError as error:
             found += error.violations
-    return found + findings.obstacles(draft, ground(cycle, government, draft))
+    judged = ground(cycle, government, draft, basis)
+    return found + findings.obstacles(draft, judged, _doubtful_names(draft, judged, files))
 
 
 def submit(  # noqa: PLR0913  (all that one command is decided by)
@@ -75,17 +91,19 @@ def submit(  # noqa: PLR0913  (all that one command is decided by)
     attested: bool,
     seen: str | None = None,
     files: Mapping[str, File] = drafts.NO_FILES,
+    basis: Basis | None = None,
     now: datetime,
 ) -> ApplicationSubmitted:
     """The first version of an application, or an amendment that replaces the whole version `before`.
 
     `seen` is the digest of the list of what becomes public that the official saw, where it is told; `files` are those
-    that the draft cites, by SHA-256.
+    that the draft cites, by SHA-256; `basis` is what it started from, where that was the last application.
     """
     must_be_editable(cycle, before, now)
     must_be_eligible(cycle, government)
     charter = cycle.charter
-    wrong = findings.obstacles(draft, ground(cycle, government, draft))
+    judged = ground(cycle, government, draft, basis)
+    wrong = findings.obstacles(draft, judged, _doubtful_names(draft, judged, files))
     wrong += attestation.objections(charter, attested=attested, seen=seen)
     if wrong:
         raise RefusedError.all(wrong)
@@ -105,7 +123,7 @@ def submit(  # noqa: PLR0913  (all that one command is decided by)
             tier=tier.id if tier else "",
         ),
         claims=drafts.claims(draft),
-        answers=drafts.answers(draft, charter, files),
+        answers=drafts.answers(draft, charter, files, basis.marks(draft) if basis else drafts.NO_MARKS),
         contact=drafts.contact(draft),
     )
 

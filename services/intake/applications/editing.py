@@ -29,6 +29,7 @@ from services.intake.applications.views import etag, section_view
 from services.intake.etags import IfMatch
 from services.intake.forms import Named
 from services.intake.locks import OWNED
+from services.intake.reapplication.store import basis_of
 
 if TYPE_CHECKING:
     from services.chassis.database import Connection
@@ -51,7 +52,7 @@ async def list_sections(application: Named, response: Response, db: Reading, who
     cycle = await known_cycle(db, sheet.cycle)
     government = await known_government(db, sheet.government)
     draft = Draft.model_validate(sheet.content)
-    ground = domain.ground(cycle, government, draft)
+    ground = domain.ground(cycle, government, draft, await basis_of(db, sheet, cycle))
     views = [
         section_view(application, section, page, Draft.model_validate(page.content), ground, draft.size)
         for section in sections(cycle.charter).values()
@@ -72,7 +73,7 @@ async def show_section(
 ) -> SectionView:
     """One section of the draft: `answers.AREA` for each of the charter's areas, `facts`, `metrics`, `contact`."""
     desk, _ = await desk_of(db, who, application, section)
-    return _view(desk, desk.page, Draft.model_validate(desk.page.content), response)
+    return shown(desk, desk.page, Draft.model_validate(desk.page.content), response)
 
 
 @router.patch("/applications/{application}/sections/{section}")
@@ -98,7 +99,7 @@ async def edit_section(
     must_stay_within(sections(cycle.charter)[section], content, cycle.charter)
     page = await store.save_page(tx.db, application, desk.page, content, person, now)
     drafts.must_fit(desk.others + page.size)
-    return _view(desk, page, draft, response)
+    return shown(desk, page, draft, response)
 
 
 async def _must_be_of(desk: Desk, if_match: str | None, patch: dict[str, Any], db: Connection) -> None:
@@ -112,7 +113,7 @@ async def _must_be_of(desk: Desk, if_match: str | None, patch: dict[str, Any], d
     seen = next((int(match[1]) for tag in given if (match := re.fullmatch(r'"(\d{1,9})"', tag))), page.revision)
     base = await store.page_at(db, desk.application, page.section, seen)
     response = Response()
-    theirs = _view(desk, page, Draft.model_validate(page.content), response)
+    theirs = shown(desk, page, Draft.model_validate(page.content), response)
     raise Problem(
         412,
         "section-changed",
@@ -126,10 +127,11 @@ async def _must_be_of(desk: Desk, if_match: str | None, patch: dict[str, Any], d
     )
 
 
-def _view(desk: Desk, page: Page, draft: Draft, response: Response) -> SectionView:
+def shown(desk: Desk, page: Page, draft: Draft, response: Response) -> SectionView:
+    """A section as it is now."""
     response.headers["ETag"] = etag(page.revision)
     contact = draft.contact if page.section == "contact" else Contact.model_validate(desk.contact.get("contact", {}))
-    ground = Ground.of(desk.cycle.charter, desk.kind, (desk.website, desk.email_domain), contact)
+    ground = Ground.of(desk.cycle.charter, desk.kind, (desk.website, desk.email_domain), contact, desk.basis)
     section = sections(desk.cycle.charter)[page.section]
     return section_view(desk.application, section, page, draft, ground, desk.others + page.size)
 

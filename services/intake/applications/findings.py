@@ -19,7 +19,8 @@ from services.chassis.refusal import Violation, pointer
 from services.intake.applications import residents
 from services.intake.applications.drafts import BLANK, SIZE_LIMIT, Answer, Contact, Draft, Metric
 from services.intake.applications.residents import Own
-from services.intake.applications.sections import Section, sections
+from services.intake.applications.sections import Section, home, sections
+from services.intake.reapplication.domain import Basis
 
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?")
@@ -29,17 +30,29 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Ground:
-    """What a draft is judged by: the charter, the kind of applicant, and which contacts are the government's own."""
+    """What a draft is judged by: the charter, the kind of applicant, and which contacts are the government's own.
+
+    And by what it started from, where that was the last application.
+    """
 
     charter: Charter
     kind: str
     own: Own
+    basis: Basis | None = None
 
     @classmethod
-    def of(cls, charter: Charter, kind: str, sites: Iterable[str], contact: Contact) -> Ground:
+    def of(
+        cls, charter: Charter, kind: str, sites: Iterable[str], contact: Contact, basis: Basis | None = None
+    ) -> Ground:
         """For an applicant of this kind, with these web sites or domains and this contact."""
         own = Own.of(sites=sites, email=contact.email, channels=contact.channels.values())
-        return cls(charter, kind, own)
+        return cls(charter, kind, own, basis)
+
+    def unconfirmed(self, section: Section, draft: Draft) -> list[Violation]:
+        """What of a section was taken from the last application and not looked at since."""
+        if self.basis is None:
+            return []
+        return [one for one in self.basis.unconfirmed(draft) if home(one.field, self.charter) == section.name]
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,11 @@ def report(section: Section, draft: Draft, ground: Ground) -> Report:
         return _answers(section, section.area, draft, ground)
     match section.name:
         case "facts":
-            return _facts(section, draft, ground.charter)
+            return _facts(section, draft, ground)
         case "metrics":
             return _metrics(section, draft, ground)
         case _:
-            return _contact(section, draft.contact)
+            return _contact(section, draft, ground)
 
 
 def reports(draft: Draft, ground: Ground) -> list[Report]:
@@ -87,12 +100,13 @@ def reports(draft: Draft, ground: Ground) -> list[Report]:
     return [report(section, draft, ground) for section in sections(ground.charter).values()]
 
 
-def obstacles(draft: Draft, ground: Ground) -> list[Violation]:
-    """Everything that keeps a draft from being submitted as it is."""
+def obstacles(draft: Draft, ground: Ground, more: Iterable[Warned] = ()) -> list[Violation]:
+    """Everything that keeps a draft from being submitted as it is; `more` are warnings about what it cites."""
     found = reports(draft, ground)
     wrong = [violation for one in found for violation in (*one.problems, *one.missing)]
     seen = frozenset(draft.acknowledged)
-    for warned in (warned for one in found for warned in one.warnings if warned.id not in seen):
+    warnings = [*(warned for one in found for warned in one.warnings), *more]
+    for warned in (one for one in warnings if one.id not in seen):
         detail = f"{warned.detail} If it stands, add {warned.id!r} to acknowledged."
         wrong.append(Violation("not-acknowledged", detail, warned.field))
     if draft.size > SIZE_LIMIT:
@@ -108,7 +122,7 @@ def _answers(section: Section, area: Area, draft: Draft, ground: Ground) -> Repo
     criteria = area.applicable(ground.kind)
     given = {c.id: draft.answers[c.id] for c in area.criteria if c.id in draft.answers}
     problems = list(_answer_problems(area, given, ground))
-    missing = list(_answer_gaps(area, given, ground))
+    missing = [*_answer_gaps(area, given, ground), *ground.unconfirmed(section, draft)]
     open_ = {violation.field.split("/")[2] for violation in (*problems, *missing) if violation.field.count("/") > 1}
     warnings = [
         _warned(section, f"/answers/{name}", field, found)
@@ -184,7 +198,8 @@ def _id(section: Section, *what: str) -> str:
 # --- facts and metrics ----------------------------------------------------------------------------------------------
 
 
-def _facts(section: Section, draft: Draft, charter: Charter) -> Report:
+def _facts(section: Section, draft: Draft, ground: Ground) -> Report:
+    charter = ground.charter
     facts = {fact.id: fact for fact in charter.facts}
     problems = [
         Violation("fact-value", f"{name} {wrong}.", pointer(("facts", name)))
@@ -197,6 +212,7 @@ def _facts(section: Section, draft: Draft, charter: Charter) -> Report:
         for fact in needed
         if fact.id not in draft.facts
     ]
+    missing += ground.unconfirmed(section, draft)
     wrong_fields = {violation.field for violation in (*problems, *missing)}
     done = sum(pointer(("facts", fact.id)) not in wrong_fields for fact in needed)
     return Report(section, len(needed), done, problems, missing, [])
@@ -252,7 +268,8 @@ def _quantity(text: str) -> Quantity | None:
 # --- contact --------------------------------------------------------------------------------------------------------
 
 
-def _contact(section: Section, contact: Contact) -> Report:
+def _contact(section: Section, draft: Draft, ground: Ground) -> Report:
+    contact = draft.contact
     problems = [
         *_one_line(contact.official, "/contact/official"),
         *_one_line(contact.title, "/contact/title"),
@@ -271,7 +288,9 @@ def _contact(section: Section, contact: Contact) -> Report:
         for part in asked
         if not getattr(contact, part).strip()
     ]
-    return Report(section, len(asked), len(asked) - len(missing), problems, missing, [])
+    unconfirmed = ground.unconfirmed(section, draft)
+    done = 0 if unconfirmed else len(asked) - len(missing)
+    return Report(section, len(asked), done, problems, [*missing, *unconfirmed], [])
 
 
 def _one_line(text: str, field: str) -> Iterator[Violation]:

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
+from schemas.applications import FactValue, Metric
 from schemas.envelope import Instant
+from schemas.exact import Quantity, Ratio
 from services.intake.applications.drafts import Draft
 from services.intake.forms import Given, Name
 from services.intake.text import Prose
 
 
+def _figure(value: object) -> object:
+    return Quantity.parse(value) if isinstance(value, str) else value
+
+
+Figure = Annotated[Quantity, BeforeValidator(_figure), PlainSerializer(str, return_type=str)]
+"""A decimal, shown as it is written in a draft; an event has it as integers."""
+
+
+class FigureView(Metric):
+    """A figure as it was submitted; `value` is a decimal in quotes, as in the draft."""
+
+    value: Figure
+
+
+class ClaimsView(BaseModel):
+    """Facts and figures as they were submitted."""
+
+    facts: dict[str, FactValue]
+    assumed: list[str]
+    metrics: list[FigureView]
+
+
 class NewApplication(Given):
-    """For which government."""
+    """For which government. With `from`, the draft starts from its last application to an earlier cycle, else empty."""
 
     government: Name
+    origin: Annotated[Literal["last"] | None, Field(alias="from")] = None
 
 
 class Attestation(Given):
@@ -56,11 +81,38 @@ class WarningView(FindingView):
     acknowledged: bool
 
 
+class ResultView(BaseModel):
+    """What reviewers gave a criterion: `top` is the scale's highest, `low` lies in its lower half."""
+
+    points: Ratio
+    maximum: int
+    standing: Literal["top", "low"] | None
+
+
+class CarriedView(BaseModel):
+    """What the last application said at a place, `then`, and what became of it.
+
+    `carried`: it says the same still, and waits to be confirmed or changed; `removed`: it says nothing any more.
+    """
+
+    field: str
+    state: Literal["carried", "confirmed", "changed", "removed"]
+    cycle: str
+    version: int
+    then: Any
+    confirmed_by: str | None
+    """A person id."""
+    confirmed_at: Instant | None
+    result: ResultView | None
+    """Null unless the announcement of that cycle disclosed it to the applicant."""
+
+
 class SectionView(BaseModel):
     """A section of a draft: its content, which has the names of the draft's document, and how far it is.
 
     Of what is `asked`, `done` is there and right; `complete` says that nothing of it keeps the draft from being
-    submitted, warnings aside. `bytes_left` is what the whole draft may still grow by.
+    submitted, warnings aside. `bytes_left` is what the whole draft may still grow by. `carried` is what the last
+    application said, where the draft started from it.
     """
 
     application: str
@@ -74,6 +126,7 @@ class SectionView(BaseModel):
     problems: list[FindingView]
     missing: list[FindingView]
     warnings: list[WarningView]
+    carried: list[CarriedView]
     changed_by: str | None
     """A person id; null until the first change."""
     changed_at: Instant | None
@@ -134,6 +187,14 @@ class ChangesView(BaseModel):
 
     changes: list[ChangeView]
     next: int | None
+
+
+class DifferenceView(BaseModel):
+    """A field (RFC 6901 pointer into what is compared) that differs; null where one of the two does not have it."""
+
+    field: str
+    before: Any
+    after: Any
 
 
 class CommentView(BaseModel):

@@ -89,7 +89,10 @@ def _answers(version: Version, charter: Charter, kind: str) -> Iterable[dict[str
         for criterion in area.applicable(kind):
             answer = given.get(criterion.id, Answer())
             note = "Not applicable:" if answer.not_applicable is not None else ""
-            item = _item(criterion.name, answer.not_applicable or answer.statement, note)
+            if f"answers/{criterion.id}" in version.erased:
+                note = "Erased on request. The leaf keeps its digest."
+            mark = f" ({answer.carried.mark} since {answer.carried.since})" if answer.carried else ""
+            item = _item(criterion.name + mark, answer.not_applicable or answer.statement, note)
             item["evidence"] = [
                 [
                     line
@@ -124,6 +127,8 @@ def _figures(version: Version, charter: Charter) -> Iterable[dict[str, Any]]:
     contact = Contact.model_validate(version.content["contact"])
     lines = [f"{contact.official}, {contact.title}", contact.email]
     lines += [f"{name}: {channel}" for name, channel in contact.channels.items()]
+    if "contact" in version.erased:
+        lines = ["Erased on request. The leaf keeps its digest."]
     yield {"title": "Facts", "items": facts}
     yield {"title": "Metrics", "items": metrics}
     yield {"title": "Contact", "items": [_item("", "\n".join(lines))]}

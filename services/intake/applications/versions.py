@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.chassis.receipts import Stated
 from services.intake.applications.sections import changes, fields, tidy
+from services.intake.applications.store import SAVE, values
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from schemas.applications import ApplicationSubmitted
     from schemas.envelope import Written
     from services.chassis.database import Connection
+    from services.intake.applications.domain import Application
     from services.intake.applications.sections import Document
 
 BLOCKS = frozenset({"identity", "claims", "answers", "contact"})
@@ -30,6 +33,8 @@ class Version:
     submitted_at: datetime
     content: Document
     receipt: str
+    erased: Collection[str] = ()
+    """The blocks that were erased since: `content` goes on without them."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,13 @@ def differences(before: Document, after: Document) -> list[Difference]:
     return [Difference(field, was.get(field), now.get(field)) for field in changes(old, new)]
 
 
-async def keep(db: Connection, event: ApplicationSubmitted, written: Written, receipt: str) -> None:
-    """Keep a version; there is never another one under its number."""
+async def keep(
+    db: Connection, application: Application, event: ApplicationSubmitted, written: Written, receipt: str
+) -> None:
+    """Keep an application's state, and the version that it is of; there is never another one under its number."""
     await db.execute(
-        "insert into private.version values ($1, $2, $3, $4, $5, $6, $7)",
-        event.application,
-        event.version,
-        written.header.id,
+        f"with stated as (insert into private.version values ($1, $3, $4, $6, $7, $8, $9)) {SAVE}",  # noqa: S608  (a constant)
+        *values(application),
         written.leaf_hash,
         written.header.time,
         frozen(event),
@@ -88,6 +93,14 @@ async def version(db: Connection, application: str, number: int) -> Version | No
     return Version(*row) if row else None
 
 
+async def standing(db: Connection, application: str) -> Version | None:
+    """The newest version, which is the one that is reviewed; None where nothing was submitted."""
+    row = await db.fetchrow(
+        "select * from private.version where application = $1 order by version desc limit 1", application
+    )
+    return Version(*row) if row else None
+
+
 async def versions(db: Connection, application: str) -> list[tuple[int, str, bytes, datetime, str]]:
     """(number, event, leaf hash, submitted at, receipt) of all versions, the newest first."""
     rows = await db.fetch(
@@ -99,7 +112,7 @@ async def versions(db: Connection, application: str) -> list[tuple[int, str, byt
 
 
 async def note_reading(db: Connection, issuer: str, subject: str, what: str, application: str) -> None:
-    """Write down who of the program is about to read an application."""
+    """Write down who of the program, or which reviewer, is about to read an application."""
     await db.execute(
         "insert into private.read_log (issuer, subject, what, application) values ($1, $2, $3, $4)",
         issuer,

@@ -17,7 +17,7 @@ from services.intake.applications import domain as applications
 from services.intake.applications import store as drafts
 from services.intake.applications.drafts import Draft, must_fit
 from services.intake.applications.findings import reports
-from services.intake.applications.sections import changes, split
+from services.intake.applications.sections import changes, split, tidy
 from services.intake.applications.views import etag, findings, warnings
 from services.intake.etags import IfMatch, must_match
 from services.intake.exchange import spreadsheet, store, table
@@ -26,6 +26,7 @@ from services.intake.exchange.forms import FileView, GivenFile, ImportView
 from services.intake.exchange.table import MEDIA, Format
 from services.intake.forms import Named
 from services.intake.locks import OWNED
+from services.intake.reapplication.store import basis_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,12 +136,13 @@ async def import_form(
         charter = (await known_cycle(db, sheet.cycle)).charter
     request.state.body_limit = UPLOAD
     content = await request.body()
-    draft, document = await asyncio.get_running_loop().run_in_executor(_WORKER, spreadsheet.draft_of, content, charter)
+    _, document = await asyncio.get_running_loop().run_in_executor(_WORKER, spreadsheet.draft_of, content, charter)
     async with asked.database.transaction() as tx:
         sheet = await sheet_of(tx.db, who, application, "lead", "editor", lock=OWNED)
-        if seen := sheet.content.get("acknowledged"):
-            draft, document = draft.model_copy(update={"acknowledged": seen}), document | {"acknowledged": seen}
-        return await _replace(tx, sheet, who, (draft, document), if_match, response, trial=trial)
+        kind = (await known_government(tx.db, sheet.government)).kind
+        document = tidy(spreadsheet.returned(document, sheet.content, charter, kind))
+        given = Draft.model_validate(document), document
+        return await _replace(tx, sheet, who, given, if_match, response, trial=trial)
 
 
 async def _replace(
@@ -168,7 +170,8 @@ async def _replace(
         if not trial:
             page = await drafts.save_page(tx.db, sheet.application, page, content, person, now)
         revision += page.revision
-    found = reports(draft, applications.ground(cycle, await known_government(tx.db, sheet.government), draft))
+    government, basis = await known_government(tx.db, sheet.government), await basis_of(tx.db, sheet, cycle)
+    found = reports(draft, applications.ground(cycle, government, draft, basis))
     response.headers["ETag"] = etag(revision)
     return ImportView(
         application=sheet.application,

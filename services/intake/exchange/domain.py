@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from schemas.charter import Charter
-from schemas.exact import Quantity
 from services.chassis.refusal import RefusedError, Violation, pointer
 from services.intake.applications.drafts import Draft, shaped
 from services.intake.applications.sections import tidy
@@ -121,7 +120,7 @@ def fact_text(value: object) -> str:
 
 def _metric(metric: Mapping[str, Any]) -> str:
     marks = [word for word in ("published", "simulated") if metric[word]]
-    return f"{Quantity.model_validate(metric['value'])} {metric['unit']} ({', '.join([metric['period'], *marks])})"
+    return f"{metric['value']} {metric['unit']} ({', '.join([metric['period'], *marks])})"
 
 
 def inert(text: str) -> str:

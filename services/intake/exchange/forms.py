@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.applications import Answer, Claims, Contact, Identity
+from schemas.applications import Answer, Contact, Identity
 from schemas.envelope import Instant
 from services.intake.applications.drafts import Draft
-from services.intake.applications.forms import FindingView, WarningView
+from services.intake.applications.forms import ClaimsView, FindingView, WarningView
 
 FORM: Literal["cec-draft/1"] = "cec-draft/1"
 
@@ -75,6 +75,6 @@ class SubmittedLine(BaseModel):
     event: str
     submitted_at: Instant
     identity: Identity
-    claims: Claims
+    claims: ClaimsView
     answers: dict[str, Answer]
     contact: Contact

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from services.chassis.problems import Problem
 from services.chassis.refusal import RefusedError
+from services.intake.applications.drafts import Draft
 from services.intake.exchange import form, workbook
 from services.intake.exchange.domain import drafted
 from services.intake.exchange.filling import filled
 
 if TYPE_CHECKING:
     from schemas.charter import Charter
-    from services.intake.applications.drafts import Draft
+    from services.intake.applications.sections import Document
     from services.intake.exchange.filling import Filled, Place
 
 
@@ -42,6 +43,38 @@ def draft_of(content: bytes, charter: Charter) -> tuple[Draft, dict[str, Any]]:
             return draft, document
     detail = f"{len(errors)} cells cannot be kept as they are: each error says which, and what is wrong with it."
     raise Problem(422, "form", detail, errors=errors)
+
+
+def returned(document: Document, before: Document, charter: Charter, kind: str) -> Document:
+    """A form's document, with all that nobody touched as it stands in the draft `before`.
+
+    What says nothing is not in a form, nor what was acknowledged, and it has an order and defaults of its own: what
+    comes back reads otherwise though nobody wrote in it. So it is held against the form that goes out of `before`.
+    """
+    try:
+        _, sent = drafted(filled(form.rows(Draft.model_validate(before), charter, kind), charter).document, charter)
+    except RefusedError:
+        return document
+    out, came, own = _parts(sent), _parts(document), _parts(before)
+    whole: Document = {}
+    for part in dict.fromkeys((*own, *came)):
+        same = part in own and out.get(part) == came.get(part)
+        if same or part in came:
+            root, *names = part
+            target, last = (whole.setdefault(root, {}), names[0]) if names else (whole, root)
+            target[last] = own[part] if same else came[part]
+    return whole
+
+
+def _parts(document: Document) -> dict[tuple[str, ...], Any]:
+    """Each answer and fact, and whatever else stands at the top, by where it stands."""
+    found: dict[tuple[str, ...], Any] = {}
+    for root, value in document.items():
+        if root in {"answers", "facts"}:
+            found |= {(root, name): one for name, one in value.items()}
+        else:
+            found[root,] = value
+    return found
 
 
 def _of_pointer(found: Filled, rule: str, detail: str, at: str, sheets: dict[str, workbook.Rows]) -> dict[str, str]:

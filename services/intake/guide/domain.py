@@ -120,8 +120,7 @@ class _Tally:
 
 def assess(charter: Charter, answers: Answers) -> Assessment:
     """What the answers come to. RefusedError (422) names everything in them that does not fit the charter."""
-    if wrong := list(_misfits(charter, answers)):
-        raise RefusedError.all(wrong)
+    must_fit(charter, answers)
     tallies = [_tally(charter, area, answers) for area in charter.areas]
     total = sum((tally.area.weight * tally.share for tally in tallies), Fraction(0)) / 100
     reached = [level for level in charter.levels if _holds(level, total, tallies)]
@@ -151,6 +150,12 @@ def assess(charter: Charter, answers: Answers) -> Assessment:
             standing for urgency, standing in sorted(standings, key=lambda one: one[0] or ()) if urgency is not None
         ],
     )
+
+
+def must_fit(charter: Charter, answers: Answers) -> None:
+    """RefusedError (422) naming everything in the answers that does not fit the charter."""
+    if wrong := list(_misfits(charter, answers)):
+        raise RefusedError.all(wrong)
 
 
 def _misfits(charter: Charter, answers: Answers) -> Iterator[Violation]:

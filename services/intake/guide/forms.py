@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from schemas.applying import Appeal, Applying, Window
 from schemas.catalogue import Fact, Metric
 from schemas.charter import Area, Disclosure, Level, Program, Scale, Tier
-from services.intake.forms import Name
-from services.intake.guide.domain import Answers, Assessment
+from services.intake.forms import Given, Name
+from services.intake.guide.domain import Answers, Assessment, Named
+from services.intake.text import Prose
 
 
 class FormView(BaseModel):
@@ -43,8 +46,21 @@ class OwnAssessment(Answers):
     cycle: Name | None = None
 
 
+class KeptAssessment(Given):
+    """A self-assessment to be kept as the draft of a government, whose kind and population count.
+
+    `statements` is what was noted beside the points, by criterion: an answer's statement, or why it does not apply.
+    """
+
+    government: Name
+    points: Annotated[dict[Named, int], Field(max_length=1_000, default_factory=dict)]
+    not_applicable: Annotated[list[Named], Field(max_length=1_000, default_factory=list)]
+    published_metrics: Annotated[list[Named], Field(max_length=200, default_factory=list)]
+    statements: Annotated[dict[Named, Prose], Field(max_length=1_000, default_factory=dict)]
+
+
 class AssessmentView(Assessment):
-    """Where they would stand, by which charter. Nothing of it is kept."""
+    """Where they would stand, by which charter."""
 
     cycle: str
     charter_sha256: str

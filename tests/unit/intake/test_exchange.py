@@ -19,7 +19,8 @@ from services.intake.exchange import form, workbook
 from services.intake.exchange.domain import drafted, inert
 from services.intake.exchange.filling import Filled, filled
 from services.intake.exchange.form import LAYOUT
-from services.intake.exchange.spreadsheet import form_of
+from services.intake.exchange.spreadsheet import draft_of, form_of
+from services.intake.exchange.spreadsheet import returned as held
 from services.intake.exchange.workbook import WorkbookError, read
 from tests.applicants import SHIPPED, SMALL, complete_draft
 
@@ -111,6 +112,29 @@ def returned(draft: Draft, charter: Charter = CHARTER, kind: str = "city") -> Dr
 
 
 # --- out and in again ------------------------------------------------------------------------------------------------
+
+
+UNSAID: dict[str, Any] = {
+    "metrics": [{"id": CHARTER.metrics[1].id, "published": False}, {"id": CHARTER.metrics[0].id, "value": "1"}],
+    "assumed": ["website", CHARTER.facts[0].id],
+    "acknowledged": ["metrics:0123456789abcdef"],
+}
+"""What a form has in another order, or not at all."""
+
+
+@settings(max_examples=12)
+@given(documents(), st.data())
+def test_a_form_changes_what_somebody_wrote_in_it_and_nothing_else(
+    document: dict[str, Any], data: st.DataObject
+) -> None:
+    document |= {root: UNSAID[root] for root in data.draw(st.sets(st.sampled_from(sorted(UNSAID))))}
+    document["answers"] |= {CRITERIA[-1]: {"statement": "", "evidence": [{"page": ""}]}}
+    draft, kept = drafted(document, CHARTER)
+    _, came = draft_of(form_of(draft, CHARTER, "city"), CHARTER)
+    assert held(came, kept, CHARTER, "city") == kept
+    written = draft.model_copy(update={"contact": draft.contact.model_copy(update={"title": "Somebody else"})})
+    _, came = draft_of(form_of(written, CHARTER, "city"), CHARTER)
+    assert held(came, kept, CHARTER, "city") == kept | {"contact": came["contact"]}
 
 
 @settings(max_examples=60)
