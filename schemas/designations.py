@@ -50,6 +50,37 @@ class DecisionMade(Event):
     scores: Sealed[Outcome] = None
 
 
+class WithdrawalAccepted(Event):
+    """The board gave an application back that was asked for after the deadline: nothing is decided about it."""
+
+    TYPE = "awards.application.withdrawn.v1"
+    ABOUT = "application"
+
+    cycle: str
+    application: str
+    requested: str
+    """Event id of the `WithdrawalRequested` that it settles."""
+
+
+class WithdrawalAnswer(Value):
+    """Block `private`: why not, for the applicant."""
+
+    reason: str
+
+
+class WithdrawalRefused(Event):
+    """The board kept an application in the cycle that was asked for after the deadline."""
+
+    TYPE = "awards.withdrawal.refused.v1"
+    ABOUT = "application"
+
+    cycle: str
+    application: str
+    requested: str
+    """Event id of the `WithdrawalRequested` that it settles."""
+    private: Sealed[WithdrawalAnswer] = None
+
+
 class DesignationGranted(Event):
     """A government is designated for a term. Public only with the announcement."""
 

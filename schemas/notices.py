@@ -63,6 +63,35 @@ class NoticeFailed(Event):
     reason: str
 
 
+class MailSent(Event):
+    """The mail server took a letter; whether anybody reads it, nobody knows."""
+
+    TYPE = "notifications.mail.sent.v1"
+    ABOUT = "mail"
+
+    mail: str
+    """The local part of its `Message-ID`, the same on every attempt."""
+    event: str
+    """Id of the event that the letter tells of."""
+    attempts: Annotated[int, Field(ge=1)]
+
+
+class MailFailed(Event):
+    """A letter is not sent, or not any more."""
+
+    TYPE = "notifications.mail.failed.v1"
+    ABOUT = "mail"
+
+    mail: str
+    event: str
+    attempts: Annotated[int, Field(ge=0)]
+    why: Literal["bounced", "given-up", "late", "stopped", "off"]
+    """The server refused it for good, none took it in time, what it tells of is over, its reader wants none, or there
+    is no mail server."""
+    code: str = ""
+    """The server's status, such as "550 5.1.1"."""
+
+
 class EndpointDisabled(Event):
     """An endpoint gets nothing more: it answered 410, or failed for five days."""
 

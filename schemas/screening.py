@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.envelope import Event, Instant, Sealed
-from schemas.exact import SetDigest, Value
+from schemas.exact import SafeInt, SetDigest, Value
 
 Verdict = Literal["eligible", "ineligible", "sent-back"]
 
@@ -105,6 +105,36 @@ class WithdrawalRequested(Event):
     private: Sealed[WithdrawalRequest] = None
 
 
+class Correspondent(Value):
+    """Somebody to write to."""
+
+    person: str
+    email: str
+
+
+class Correspondents(Value):
+    """Block `contact`: whom to remind, each once: the leads and editors whose addresses are known."""
+
+    people: list[Correspondent]
+
+
+class SectionState(Value):
+    """A section of a draft that is not complete: of what is `asked`, `done` is there and right."""
+
+    section: str
+    """As intake calls it: `answers.<area>`, `facts`, `metrics` or `contact`."""
+    asked: Annotated[SafeInt, Field(ge=0)]
+    done: Annotated[SafeInt, Field(ge=0)]
+
+
+class DraftState(Value):
+    """Block `private`: whose draft it is, and what it still lacks, in the order in which sections are shown."""
+
+    government: str
+    """Its name."""
+    incomplete: list[SectionState]
+
+
 class DeadlineNear(Event):
     """A government's draft is not submitted, and its deadline is so many days away. Goes to the log `program`.
 
@@ -119,3 +149,26 @@ class DeadlineNear(Event):
     of_cycle: str
     days: Annotated[int, Field(ge=1)]
     deadline: Instant
+    contact: Sealed[Correspondents] = None
+    private: Sealed[DraftState] = None
+
+
+class Invitee(Value):
+    """Block `contact`: the government that is invited, and the address to write to."""
+
+    name: str
+    state: str
+    email: str
+
+
+class InvitationIssued(Event):
+    """The program invites somebody to a cycle that is open. Goes to the log `program`."""
+
+    TYPE = "intake.invitation.issued.v1"
+    ABOUT = "invitee"
+
+    invitee: str
+    """On the program's list."""
+    of_cycle: str
+    deadline: Instant
+    contact: Sealed[Invitee] = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas import applications, cycles, designations, evidence, governments, notices, reviews, screening
+from schemas import applications, cycles, designations, erasures, evidence, governments, notices, reviews, screening
 from schemas.envelope import EVENTS, Event
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "topic_of",
 ]
 
-_MODULES = (applications, cycles, designations, evidence, governments, notices, reviews, screening)
+_MODULES = (applications, cycles, designations, erasures, evidence, governments, notices, reviews, screening)
 
 DAY_MS = 86_400_000
 PLAIN = {"max.message.bytes": "1000000", "compression.type": "uncompressed"}
@@ -42,9 +42,14 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
 
+def _kept(days: int) -> dict[str, str]:
+    """How long a record is kept. The broker deletes whole segments only: each ends after a day, so none keeps more."""
+    return {"retention.ms": str(days * DAY_MS), "segment.ms": str(DAY_MS)}
+
+
 def _events(service: str) -> Topic:
     """Thirty days: the ledger is the archive and the source of replay."""
-    return Topic(f"{service}.events.v1", config=PLAIN | {"retention.ms": str(30 * DAY_MS)})
+    return Topic(f"{service}.events.v1", config=PLAIN | _kept(30))
 
 
 EVENT_TOPICS: dict[str, Topic] = {
@@ -55,8 +60,8 @@ EVENT_TOPICS: dict[str, Topic] = {
 COMMANDS = Topic(
     "scoring.submissions.v1",
     config=PLAIN
+    | _kept(7)
     | {
-        "retention.ms": str(7 * DAY_MS),
         # A command's validity is judged at the broker's time of arrival, never at a time that its sender states.
         "message.timestamp.type": "LogAppendTime",
     },
@@ -64,7 +69,8 @@ COMMANDS = Topic(
 CLOCK = Topic("program.clock.v1", partitions=1, config={"cleanup.policy": "compact"})
 
 READERS: dict[str, tuple[str, ...]] = {
-    "scoring": ("intake",),
+    "intake": ("scoring", "awards", "notifications"),
+    "scoring": ("intake", "awards"),
     "awards": ("intake", "scoring"),
     "notifications": ("intake", "awards"),
     "ledger": tuple(EVENT_TOPICS),
@@ -79,7 +85,7 @@ DEAD_LETTER_ROOM = DEAD_LETTER_LIMIT + 20_000
 
 def dead_letters(topic: str, group: str) -> Topic:
     """Where the records of `topic` go that `group` could not take. Nothing rests on their order."""
-    config = {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_ROOM)}
+    config = _kept(30) | {"max.message.bytes": str(DEAD_LETTER_ROOM)}
     return Topic(f"{topic}.{group}.dlt", partitions=1, config=config)
 
 

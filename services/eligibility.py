@@ -1,10 +1,11 @@
-"""Until when each application could come in, and which were reviewed, run again from an export for `recomputation`."""
+"""Until when each application could come in, which were reviewed and which given back, run again from an export."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from schemas import cycles, reviews, screening
+from schemas import cycles, designations, reviews, screening
 from schemas.exact import SetDigest
 
 if TYPE_CHECKING:
@@ -52,6 +53,27 @@ def eligible(log: Log, charter: Charter, versions: Mapping[str, str]) -> tuple[s
     seated = {seat.application for _, seat in log.of(reviews.ReviewAssigned)}
     findings += [f"application {name}: reviewed, though it was not found eligible" for name in sorted(seated - found)]
     return found, findings
+
+
+def released(log: Log, standing: set[str]) -> tuple[set[str], list[str]]:
+    """Which of the applications that were to be decided the board gave back, and what is wrong with how it did.
+
+    Each on a request of its own, none of them decided.
+    """
+    asked = {envelope.id: event.application for envelope, event in log.of(screening.WithdrawalRequested)}
+    given = {event.application: event.requested for _, event in log.of(designations.WithdrawalAccepted)}
+    kept = [(event.application, event.requested) for _, event in log.of(designations.WithdrawalRefused)]
+    settled = Counter(request for _, request in [*given.items(), *kept])
+    decided = {event.application for _, event in log.of(designations.DecisionMade)}
+    findings = [
+        f"application {name}: its withdrawal was settled, which it did not ask for"
+        for name, request in [*given.items(), *kept]
+        if asked.get(request) != name
+    ]
+    findings += [f"request {request}: settled more than once" for request, times in settled.items() if times > 1]
+    findings += [f"application {name}: withdrawn, yet decided" for name in sorted(given.keys() & decided)]
+    findings += [f"application {name}: withdrawn, though it did not stand" for name in sorted(given.keys() - standing)]
+    return set(given), findings
 
 
 def _wrong_verdicts(

@@ -10,11 +10,11 @@ from collections import defaultdict
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from schemas import applications, cycles, designations, reviews
+from schemas import applications, cycles, designations, erasures, reviews
 from schemas.charter import Charter, CharterError, charter_digest
 from schemas.exact import SetDigest
 from services.awards import domain as awards
-from services.eligibility import eligible, own_deadlines
+from services.eligibility import eligible, own_deadlines, released
 from services.scoring import domain as scoring
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Recomputation:
             return
         self._check_submitted_set(charter)
         self._check_screening(charter)
+        self._check_withdrawals()
         versions = sorted(self._log.of(applications.ApplicationSubmitted), key=lambda entry: entry[1].version)
         submitted = {event.application: (envelope, event) for envelope, event in versions}
         granted = dict(self._granted())
@@ -125,6 +126,14 @@ class Recomputation:
             self._report.recomputed.append(f"the {len(found)} of them that the screening found eligible")
             self._standing = found
 
+    def _check_withdrawals(self) -> None:
+        """What the board gave back after the deadline, on request, is not decided."""
+        found, findings = released(self._log, self._standing or set())
+        self._report.findings += findings
+        if self._standing is not None and found:
+            self._report.recomputed.append(f"the {len(found)} of them that were given back on request")
+            self._standing -= found
+
     def _granted(self) -> Iterator[tuple[str, Granted]]:
         for envelope, event in self._log.of(designations.DesignationGranted):
             yield event.application, (envelope, event)
@@ -134,22 +143,36 @@ class Recomputation:
         charter: Charter,
         granted: dict[str, Granted],
     ) -> None:
-        """A public export opens what the charter says, all of it and nothing else; an auditor's opens everything."""
+        """A public export opens what the charter says, all of it and nothing else; an auditor's opens everything.
+
+        What the log itself says is erased is open to nobody.
+        """
+        erased = {
+            (erasure.event, block, digest)
+            for _, erasure in self._log.of(erasures.DisclosureErased)
+            for block, digest in erasure.digests.items()
+        }
         designated = {*granted, *(event.designation for _, event in granted.values())}
         rule = charter.disclosure
         for entry in self._log.entries:
             if entry.envelope is None:
                 continue
-            sealed = set(entry.envelope.data.get("sealed", {}))
+            digests = entry.envelope.data.get("sealed", {})
+            gone = {block for block, digest in digests.items() if (entry.envelope.id, block, digest) in erased}
+            sealed = set(digests) - gone
             if self._audience == "public":
                 classes = set(rule.designated if entry.envelope.subject in designated else rule.not_designated)
                 due = {block for block in sealed if block.partition("/")[0] in classes}
             else:
                 due = sealed
-            for block in sorted(set(entry.openings) - due):
+            for block in sorted(set(entry.openings) & gone):
+                self._bad(f"entry {entry.index}: opens block {block}, which was erased")
+            for block in sorted(set(entry.openings) - due - gone):
                 self._bad(f"entry {entry.index}: opens block {block}, which the charter keeps sealed")
             if withheld := sorted(due - set(entry.openings)):
                 self._bad(f"entry {entry.index}: withholds {', '.join(withheld)}")
+        if erased:
+            self._report.attested.append(f"what {len(erased)} erased blocks said: only their digests are known")
 
     def _rescore(self, charter: Charter, submitted: dict[str, Submitted]) -> dict[str, tuple[str, reviews.Scores]]:
         """Each opened application's scores from its reviews; returns event id and scores of those that were opened."""

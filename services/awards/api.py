@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.applications import Identity
 from schemas.designations import DecisionMade, Outcome
-from services.awards import domain, public, store
+from services.awards import domain, public, store, withdrawals
 from services.awards.handlers import EXPIRY, RENEWAL
 from services.chassis.ids import opaque_id
 from services.chassis.problems import not_found
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
 router.include_router(public.router)
+router.include_router(withdrawals.router)
 
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=600)]
 
@@ -40,6 +41,8 @@ class Progress(BaseModel):
     """True: its scores are simulated."""
     submitted: int
     withdrawn: int
+    withdrawals_to_settle: int
+    """Requests to withdraw that the board has still to accept or to refuse."""
     proposed: int
     """Decisions proposed so far, those made included."""
     made: int
@@ -112,7 +115,7 @@ async def show_progress(cycle: str, who: SignedIn, db: Reading, service: Asked) 
     if found is None:
         raise not_found()
     applications = await store.load_applications(db, cycle)
-    standing = [application for application in applications if not application.withdrawn]
+    standing = [application for application in applications if not (application.withdrawn or application.released)]
     today = service.clock.now().date()
     granted = sum(application.designation is not None for application in standing)
     return Progress(
@@ -121,6 +124,7 @@ async def show_progress(cycle: str, who: SignedIn, db: Reading, service: Asked) 
         demonstration=found.demonstration,
         submitted=len(standing),
         withdrawn=len(applications) - len(standing),
+        withdrawals_to_settle=sum(application.asks for application in standing),
         proposed=sum(application.proposed is not None for application in standing),
         made=sum(application.made is not None for application in standing),
         granted=granted if who.roles & {"board", "auditor"} else None,

@@ -2,13 +2,14 @@
 
 A decision is *proposed* by the charter once an application is scored, *made* by the board, and *grants* a designation
 where it holds one. A cycle is announced once: when exactly the versions of applications that `CycleClosed` states are
-here, all are decided, and its day has come; where nobody stands, any day after the closing will do. The offline
+here, all are decided, and its day has come; where nobody stands, any day after the closing will do. What was asked back
+after the deadline stays in that set, and the board settles it before anything is decided about it. The offline
 verifier re-runs a cycle from this module alone: `outcome`, `term`, `designee`, `announce` and `cohort_announced`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
@@ -16,11 +17,19 @@ from typing import Literal
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, Claims, Identity
 from schemas.charter import Charter, Level
 from schemas.cycles import CohortAnnounced, CycleClosed, CycleOpened, Highlight
-from schemas.designations import DecisionMade, DecisionProposed, DesignationGranted, Outcome
+from schemas.designations import (
+    DecisionMade,
+    DecisionProposed,
+    DesignationGranted,
+    Outcome,
+    WithdrawalAccepted,
+    WithdrawalAnswer,
+    WithdrawalRefused,
+)
 from schemas.envelope import Event
 from schemas.exact import SetDigest
 from schemas.reviews import ApplicationScored, Scores
-from schemas.screening import ApplicationScreened, CycleScreened
+from schemas.screening import ApplicationScreened, CycleScreened, WithdrawalRequested
 from services.awards.announcement import Announcement, Designee, announce
 from services.chassis.refusal import RefusedError, Violation
 
@@ -30,6 +39,7 @@ __all__ = [
     "Cycle",
     "Designation",
     "Designee",
+    "accept_withdrawal",
     "announce",
     "announce_cohort",
     "cohort",
@@ -43,6 +53,7 @@ __all__ = [
     "outcome",
     "propose",
     "ratify",
+    "refuse_withdrawal",
     "renewal_dates",
     "status",
     "term",
@@ -64,7 +75,11 @@ class Designation:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application as far as awards is concerned; `submitted`, `scored`, `proposed` and `made` are ids of events."""
+    """An application as far as awards is concerned.
+
+    `submitted`, `scored`, `proposed`, `made`, `asked` (for its withdrawal after the deadline) and `settled` (that) are
+    ids of events. `withdrawn` keeps it out of the set that is decided; `released` does not: it is in it, undecided.
+    """
 
     id: str
     cycle: str
@@ -78,6 +93,14 @@ class Application:
     outcome: Outcome | None = None
     made: str | None = None
     designation: Designation | None = None
+    asked: str | None = None
+    settled: str | None = None
+    released: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether the board has its withdrawal still to settle."""
+        return self.asked is not None and self.settled is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +117,12 @@ class Cycle:
     closed: str | None = None
     announce_on: date | None = None
     announced: bool = False
+    screened: bool = False
 
     @property
-    def deserted(self) -> bool:
-        """Whether it is closed and nobody stands in it: no decision will ever be made."""
-        return self.submitted is not None and not self.submitted.count
+    def fixed(self) -> bool:
+        """Whether nothing changes any more which set is to be decided."""
+        return self.submitted is not None and (self.screened or self.charter.screening is None)
 
     def evolve(self, event: Event, name: str | None = None) -> Cycle:
         """The cycle after one of its events; `name` is the id of its closing."""
@@ -106,7 +130,7 @@ class Cycle:
             case CycleClosed():
                 return replace(self, submitted=event.submitted, closed=name)
             case CycleScreened():
-                return replace(self, submitted=event.eligible)
+                return replace(self, submitted=event.eligible, screened=True)
             case DecisionMade():
                 return replace(self, announce_on=event.announce_on)
             case CohortAnnounced():
@@ -138,10 +162,20 @@ def evolve(application: Application | None, event: Event, name: str) -> Applicat
             application = replace(application, proposed=name, outcome=event.scores)
         case DecisionMade():
             application = replace(application, made=name)
+        case WithdrawalRequested() | WithdrawalAccepted() | WithdrawalRefused():
+            application = _asked_back(application, event, name)
         case DesignationGranted():
             granted = Designation(event.designation, name, event.starts_on, event.ends_on)
             application = replace(application, designation=granted)
     return application
+
+
+def _asked_back(
+    application: Application, event: WithdrawalRequested | WithdrawalAccepted | WithdrawalRefused, name: str
+) -> Application:
+    if isinstance(event, WithdrawalRequested):
+        return replace(application, asked=name)
+    return replace(application, settled=name, released=isinstance(event, WithdrawalAccepted))
 
 
 def _entered(event: ApplicationSubmitted, name: str) -> Application:
@@ -211,7 +245,7 @@ def status(ends_on: date, renewal_from: date | None, today: date) -> Literal["ac
 
 def propose(cycle: Cycle, application: Application, event: ApplicationScored, scored: str) -> DecisionProposed:
     """The decision that follows from the scores in the event with the id `scored`."""
-    if application.withdrawn:
+    if application.withdrawn or application.released:
         raise RefusedError("withdrawn", f"Application {application.id} was withdrawn; there is nothing to decide.")
     if application.made is not None:
         raise RefusedError("already-made", f"Application {application.id} is decided; scores come too late.")
@@ -225,7 +259,10 @@ def propose(cycle: Cycle, application: Application, event: ApplicationScored, sc
 def ratify(
     cycle: Cycle, applications: Sequence[Application], announce_on: date, chosen: Sequence[str] | None, today: date
 ) -> list[DecisionMade]:
-    """The board makes all proposed decisions, or those `chosen`; RefusedError names every one that cannot be made."""
+    """The board makes all proposed decisions, or those `chosen`; RefusedError names every one that cannot be made.
+
+    What is asked back is left out until that is settled.
+    """
     _check_day(cycle, announce_on, today)
     known = {application.id: application for application in applications}
     if chosen is not None:
@@ -240,9 +277,9 @@ def ratify(
             scores=one.outcome,
         )
         for one in applications
-        if one.id in wanted and one.proposed is not None and one.made is None
+        if one.id in wanted and one.proposed is not None and one.made is None and not (one.asks or one.released)
     ]
-    if not made and cycle.deserted:
+    if not made and deserted(cycle, applications):
         raise RefusedError("nothing-proposed", "Nobody stands in this cycle: there is nothing to ratify; announce it.")
     if not made:
         raise RefusedError("nothing-proposed", "No decision of this cycle waits to be ratified.")
@@ -272,6 +309,10 @@ def _check_chosen(known: dict[str, Application], chosen: Sequence[str]) -> None:
             wrong.append(Violation("not-proposed", f"{name} has no proposed decision", place))
         elif application.made is not None:
             wrong.append(Violation("already-made", f"{name} is decided already", place))
+        elif application.released:
+            wrong.append(Violation("withdrawn", f"{name} was given back to its applicant", place))
+        elif application.asks:
+            wrong.append(Violation("withdrawal-open", f"{name} is asked back: settle that first", place))
     if wrong:
         raise RefusedError.all(wrong, status=409)
 
@@ -293,22 +334,70 @@ def grant(cycle: Cycle, application: Application, designation: str) -> Designati
     )
 
 
-def missing(cycle: Cycle, applications: Iterable[Application], today: date) -> list[str]:
+def accept_withdrawal(cycle: Cycle, applications: Sequence[Application], chosen: Application) -> WithdrawalAccepted:
+    """The board gives back what was asked for. `applications` are the cycle's, `chosen` is one of them.
+
+    Only between the end of all that changes the set and the board's decision, so that it races neither.
+    """
+    requested = _request(chosen)
+    if not cycle.fixed or not _complete(cycle, applications):
+        detail = "What will be decided in this cycle is not fixed yet: settle this after its close and its screening."
+        raise RefusedError("not-fixed", detail)
+    if chosen.withdrawn:
+        raise RefusedError("not-standing", "This application was found ineligible: nothing is decided about it anyway.")
+    if chosen.made is not None:
+        raise RefusedError("already-made", "Its decision is made, and cannot be unmade: refuse the request, saying so.")
+    return WithdrawalAccepted(cycle=cycle.label, application=chosen.id, requested=requested)
+
+
+def refuse_withdrawal(cycle: Cycle, application: Application, reason: str) -> WithdrawalRefused:
+    """The board keeps what was asked for, and says why."""
+    return WithdrawalRefused(
+        cycle=cycle.label,
+        application=application.id,
+        requested=_request(application),
+        private=WithdrawalAnswer(reason=reason),
+    )
+
+
+def _request(application: Application) -> str:
+    if application.asked is None:
+        raise RefusedError("not-requested", "Nobody asked for this application's withdrawal.")
+    if application.settled is not None:
+        raise RefusedError("settled", "The board settled this request already; that stands.")
+    return application.asked
+
+
+def deserted(cycle: Cycle, applications: Iterable[Application]) -> bool:
+    """Whether it is closed and nobody is left to decide about: no decision will ever be made."""
+    left = cycle.submitted.count if cycle.submitted else 1
+    return not left - sum(one.released for one in applications)
+
+
+def _complete(cycle: Cycle, applications: Iterable[Application]) -> bool:
+    """Whether exactly the versions are here that are to be decided."""
+    return SetDigest.of(one.submitted for one in applications if not one.withdrawn) == cycle.submitted
+
+
+def missing(cycle: Cycle, applications: Collection[Application], today: date) -> list[str]:
     """What the announcement still waits for, as sentences without a full stop; empty when it may be made."""
     standing = [application for application in applications if not application.withdrawn]
     lacking: list[str] = []
     if cycle.submitted is None:
         lacking.append("the cycle is not closed")
-    elif SetDigest.of(application.submitted for application in standing) != cycle.submitted:
+    elif not _complete(cycle, applications):
         closing = "closing" if cycle.charter.screening is None else "end of the screening"
         stated = f"the {closing} states {cycle.submitted.count} applications, each in its last version"
         lacking.append(f"{stated}; the {len(standing)} here are not that set")
-    if waiting := sum(application.proposed is None for application in standing):
+    if waiting := sum(application.asks for application in standing):
+        lacking.append(f"requests to withdraw to settle: {waiting}")
+    deciding = [application for application in standing if not application.released]
+    if waiting := sum(application.proposed is None for application in deciding):
         lacking.append(f"applications without a proposed decision: {waiting}")
-    if waiting := sum(application.proposed is not None and application.made is None for application in standing):
+    if waiting := sum(application.proposed is not None and application.made is None for application in deciding):
         lacking.append(f"proposed decisions to ratify: {waiting}")
     if cycle.announce_on is None:
-        if not cycle.deserted:
+        if not deserted(cycle, applications):
             lacking.append("no decision is ratified, so the day of the announcement is not set")
     elif today < cycle.announce_on:
         lacking.append(f"its day, {cycle.announce_on}, has not come")

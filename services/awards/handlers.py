@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.designations import DesignationExpired, RenewalDue
+from schemas.erasures import DisclosureErased
 from schemas.reviews import ApplicationScored
-from schemas.screening import ApplicationScreened, CycleScreened
+from schemas.screening import ApplicationScreened, CycleScreened, WithdrawalRequested
 from services.awards import domain, store
 from services.chassis.failures import NotYetError
 from services.chassis.inbox import Handlers
@@ -70,6 +71,21 @@ async def keep_verdict(tx: Tx, event: ApplicationScreened, header: Header) -> No
     await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
 
 
+@handlers.on(WithdrawalRequested)
+async def keep_request(tx: Tx, event: WithdrawalRequested, header: Header) -> None:
+    """Have the board settle it."""
+    application = await store.load_application(tx.db, event.application)
+    await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
+    reason = event.private.reason if event.private else ""
+    await store.keep_request(tx.db, event.application, header.id, reason, header.time)
+
+
+@handlers.on(DisclosureErased)
+async def forget_words(tx: Tx, event: DisclosureErased, _header: Header) -> None:
+    """Know nothing any more of what was said with a request to withdraw, or in answer to it."""
+    await store.forget(tx.db, event.event)
+
+
 @handlers.on(ApplicationScored)
 async def keep_score(tx: Tx, event: ApplicationScored, header: Header) -> None:
     """Know which version is scored, as soon as it is here."""
@@ -89,6 +105,8 @@ async def propose_decision(tx: Tx, event: ApplicationScored, header: Header) -> 
     if application.withdrawn and cycle.charter.screening is not None:
         # It was reviewed, so that its last verdict says eligible: that one is on its way.
         raise NotYetError(f"application {event.application} is not here as eligible")
+    if application.released:
+        return  # its reviewers did not know
     proposed = domain.propose(cycle, application, event, header.id)
     name = tx.record(proposed, cause=header.id)
     await store.save_applications(tx.db, [domain.evolve(application, proposed, name)])

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.cycles import CohortAnnounced
-from schemas.designations import DecisionMade, DecisionProposed, DesignationGranted
+from schemas.designations import (
+    DecisionMade,
+    DecisionProposed,
+    DesignationGranted,
+    WithdrawalAccepted,
+    WithdrawalRefused,
+)
 from schemas.exact import SetDigest
 from services.awards import domain, store
 from services.chassis.failures import NotYetError
@@ -45,6 +51,18 @@ async def keep_grant(tx: Tx, event: DesignationGranted, header: Header) -> None:
     if application is None or application.made != event.decided:
         raise NotYetError(f"the decision about application {event.application} is not here")
     await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
+
+
+async def keep_settlement(tx: Tx, event: WithdrawalAccepted | WithdrawalRefused, header: Header) -> None:
+    """How the board settled a withdrawal, once the request for it is here."""
+    application = await store.load_application(tx.db, event.application)
+    if application is None or application.asked != event.requested:
+        raise NotYetError(f"the request to withdraw application {event.application} is not here")
+    await store.save_applications(tx.db, [domain.evolve(application, event, header.id)])
+
+
+own.on(WithdrawalAccepted)(keep_settlement)
+own.on(WithdrawalRefused)(keep_settlement)
 
 
 @own.on(CohortAnnounced)

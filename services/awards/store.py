@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,21 @@ from services.awards.domain import Announcement, Application, Cycle, Designation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from services.chassis.database import Connection
 
 _ANNOUNCEMENT = TypeAdapter(Announcement)
 _charter = lru_cache(maxsize=8)(Charter.parse)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said with a request to withdraw, and in answer to it; empty where nothing was, or it was erased."""
+
+    asked_at: datetime
+    reason: str
+    answer: str
 
 
 async def insert_cycle(db: Connection, cycle: Cycle, charter: str) -> None:
@@ -46,6 +57,7 @@ async def load_cycle(db: Connection, label: str, *, lock: bool = False) -> Cycle
         closed=row["closed"],
         announce_on=row["announce_on"],
         announced=row["announced"],
+        screened=row["screened"],
     )
 
 
@@ -57,7 +69,7 @@ async def save_cycle(db: Connection, cycle: Cycle) -> None:
     """Keep a cycle as it is now."""
     await db.execute(
         "update projection.cycle set submitted_count = $2, submitted_sha256 = $3, closed = $4, announce_on = $5,"
-        " announced = $6"
+        " announced = $6, screened = $7"
         " where cycle = $1",
         cycle.label,
         cycle.submitted and cycle.submitted.count,
@@ -65,6 +77,7 @@ async def save_cycle(db: Connection, cycle: Cycle) -> None:
         cycle.closed,
         cycle.announce_on,
         cycle.announced,
+        cycle.screened,
     )
 
 
@@ -72,6 +85,14 @@ async def load_application(db: Connection, name: str) -> Application | None:
     """The application, locked until the transaction ends, or None."""
     row = await db.fetchrow("select * from projection.application where application = $1 for update", name)
     return None if row is None else _application(row)
+
+
+async def cycle_of(db: Connection, application: str) -> str | None:
+    """The cycle of an application."""
+    label: str | None = await db.fetchval(
+        "select cycle from projection.application where application = $1", application
+    )
+    return label
 
 
 async def load_applications(db: Connection, cycle: str) -> list[Application]:
@@ -97,6 +118,9 @@ def _application(row: Any) -> Application:  # noqa: ANN401  (asyncpg's Record)
         designation=Designation(row["designation"], row["granted"], row["starts_on"], row["ends_on"])
         if granted
         else None,
+        asked=row["asked"],
+        settled=row["settled"],
+        released=row["released"],
     )
 
 
@@ -106,12 +130,14 @@ async def save_applications(db: Connection, applications: Iterable[Application])
 
 
 _SAVE = """
-insert into projection.application values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+insert into projection.application
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 on conflict (application) do update set
     version = excluded.version, submitted = excluded.submitted, identity = excluded.identity, claims = excluded.claims,
     withdrawn = excluded.withdrawn, scored = excluded.scored, proposed = excluded.proposed, outcome = excluded.outcome,
     made = excluded.made, designation = excluded.designation, granted = excluded.granted,
-    starts_on = excluded.starts_on, ends_on = excluded.ends_on
+    starts_on = excluded.starts_on, ends_on = excluded.ends_on,
+    asked = excluded.asked, settled = excluded.settled, released = excluded.released
 """
 
 
@@ -133,7 +159,47 @@ def _row(application: Application) -> tuple[Any, ...]:
         designation and designation.event,
         designation and designation.starts_on,
         designation and designation.ends_on,
+        application.asked,
+        application.settled,
+        application.released,
     )
+
+
+async def keep_request(db: Connection, application: str, event: str, reason: str, at: datetime) -> None:
+    """Keep what was said with a request to withdraw."""
+    await db.execute(
+        "insert into private.withdrawal (application, event, reason, asked_at) values ($1, $2, $3, $4)"
+        " on conflict (application) do nothing",
+        application,
+        event,
+        reason,
+        at,
+    )
+
+
+async def keep_answer(db: Connection, application: str, event: str, answer: str) -> None:
+    """Keep what the board answered."""
+    update = "update private.withdrawal set settled = $2, answer = $3 where application = $1"
+    await db.execute(update, application, event, answer)
+
+
+async def forget(db: Connection, event: str) -> None:
+    """Delete what was said with an event."""
+    await db.execute("update private.withdrawal set reason = '' where event = $1", event)
+    await db.execute("update private.withdrawal set answer = '' where settled = $1", event)
+
+
+async def withdrawals(db: Connection, cycle: str) -> list[tuple[Application, Said]]:
+    """The requests to withdraw in a cycle, the first one first."""
+    rows = await db.fetch(
+        """
+        select application.*, asked_at, reason, answer
+        from projection.application join private.withdrawal using (application)
+        where cycle = $1 order by asked_at, application
+        """,
+        cycle,
+    )
+    return [(_application(row), Said(row["asked_at"], row["reason"], row["answer"])) for row in rows]
 
 
 async def publish(

@@ -16,8 +16,11 @@ from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
 from services.chassis.webhooks import PRIVATE_PREFIX, new_secret, public_key, sign
 from services.notifications import backlog, domain, notice, store
 from services.notifications.domain import Filters, State, Subscription
+from services.notifications.mail import api as mail
 
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
+
+router.include_router(mail.router)
 
 PAGE = 100
 Id = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]

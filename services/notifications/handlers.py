@@ -11,6 +11,7 @@ from services.chassis.failures import NotYetError
 from services.chassis.inbox import Handlers
 from services.notifications import backlog, notice, store
 from services.notifications.domain import matches
+from services.notifications.mail import handlers as mail
 from services.notifications.notice import Cycle, Grant
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from services.notifications.notice import Notice
 
 handlers = Handlers()
+mail.join(handlers)
 
 
 @handlers.on(CycleOpened)

@@ -164,6 +164,16 @@ async def owned(
     )
 
 
+async def subscribed(db: Connection, issuer: str, subject: str) -> list[str]:
+    """All subscriptions of an account, also those that ended, locked."""
+    rows = await db.fetch(
+        "select subscription from private.subscription where issuer = $1 and subject = $2 order by 1 for update",
+        issuer,
+        subject,
+    )
+    return [row["subscription"] for row in rows]
+
+
 async def confirmed(db: Connection) -> list[tuple[str, Filters]]:
     """Every confirmed subscription with its filters. None of them ends before this transaction does."""
     rows = await db.fetch(

@@ -31,6 +31,7 @@ from schemas.cycles import CycleClosed, CycleOpened
 from schemas.envelope import Written
 from schemas.exact import Ratio, SetDigest
 from schemas.reviews import ApplicationScored, AreaShare, Scores
+from schemas.screening import WithdrawalRequest, WithdrawalRequested
 from schemas.topics import topic_of
 from services.awards.app import service
 from services.awards.settings import AwardsSettings
@@ -48,6 +49,10 @@ RuntimeMaker = Callable[[type[Settings]], Runtime]
 COHORT = load(PROGRAMS / "cohort-2011-2013.json")
 DAY = date(2011, 10, 17)
 SELECTED = ("Boston", "Durham", "Santa Monica", "Port Exemplar", "Placeholder Falls")
+
+
+AT = datetime(2011, 7, 1, 17, tzinfo=UTC)
+"""When everything in a story happens."""
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Story:
             assignment_commitment="00" * 32,
             demonstration=self.demonstration,
         )
-        self.records.append(written(opened, 1))
+        self.records.append(written(opened, 1, time=AT))
         submitted = {one.name: self._submit(one) for one in self.applicants}
         self.records.append(
             written(
@@ -84,6 +89,7 @@ class Story:
                     closed_by="schedule",
                 ),
                 2,
+                time=AT,
             )
         )
         for one in self.applicants:
@@ -115,14 +121,14 @@ class Story:
     def _submit(self, applicant: Applicant) -> str:
         """A first version that says nothing true, and the one that stands; the id of the latter's event."""
         untrue = {name: False for name, value in applicant.facts.items() if isinstance(value, bool)}
-        first = written(self.submission(applicant, 1, **untrue), 1)
-        second = written(self.submission(applicant, 2), 2)
+        first = written(self.submission(applicant, 1, **untrue), 1, time=AT)
+        second = written(self.submission(applicant, 2), 2, time=AT)
         self.records += [first, second]
         if applicant.withdraws:
             gone = ApplicationWithdrawn(
                 cycle=self.cycle, application=self.names[applicant.name], private=Withdrawal(reason="no time")
             )
-            self.records.append(written(gone, 3))
+            self.records.append(written(gone, 3, time=AT))
         return second.header.id
 
     def _score(self, applicant: Applicant, submitted: str) -> Written:
@@ -151,7 +157,7 @@ class Story:
                 criteria={name: Ratio.of(score) for name, score in points.items()}, areas=areas, total=Ratio.of(total)
             ),
         )
-        return written(scored, 1, cause=submitted)
+        return written(scored, 1, cause=submitted, time=AT)
 
     async def publish(self, kafka: AIOKafkaProducer, records: Sequence[Written] | None = None) -> None:
         for record in self.records if records is None else records:
@@ -480,6 +486,49 @@ async def test_the_board_sees_decisions_with_their_reasons_and_that_scores_are_s
         assert found["Port Exemplar"]["outcome"]["level"] is None
         assert [condition.split(":")[0] for condition in found["Port Exemplar"]["outcome"]["unmet"]] == ["core"]
         assert {item["state"] for item in found.values()} == {"proposed"}
+
+
+async def test_the_board_settles_what_is_asked_back_after_the_deadline_and_what_it_gives_back_is_designated_nowhere(
+    board: Board, kafka: AIOKafkaProducer, clock: ProgramClock
+) -> None:
+    story = short()
+    boston, durham = story.names["Boston"], story.names["Durham"]
+    for name in (boston, durham):
+        asked = WithdrawalRequested(
+            cycle=story.cycle, application=name, private=WithdrawalRequest(reason="A new mayor.")
+        )
+        story.records.append(written(asked, 3))
+    await story.publish(kafka)
+    await board.proposed(story)
+    requests = f"/v1/cycles/{story.cycle}/withdrawals"
+
+    async def here() -> bool:
+        return bool((await board.get(f"/v1/cycles/{story.cycle}")).json()["withdrawals_to_settle"] == 2)
+
+    await eventually(here)
+    assert {one["reason"] for one in (await board.get(requests)).json()["items"]} == {"A new mayor."}
+    assert (await board.get(requests, role="reviewer")).status_code == 403
+    assert len((await board.ratified(story))["items"]) == 2
+    paths = [f"/v1/applications/{name}/withdrawal" for name in (boston, durham)]
+    assert (await board.post(f"{paths[0]}/accept", {}, role="program-admin")).status_code == 403
+    accepted = await board.post(f"{paths[0]}/accept", {})
+    assert accepted.status_code == 200, accepted.text
+    refused = await board.post(f"{paths[1]}/refuse", {"reason": "Its reviews are in."})
+    assert refused.json()["state"] == "refused"
+    again = await board.post(f"{paths[1]}/accept", {})
+    assert (again.status_code, again.json()["type"].rpartition("/")[2]) == (409, "urn:cec:problem:settled")
+    assert (await board.post(f"/v1/applications/{opaque_id()}/withdrawal/accept", {})).status_code == 404
+    seen = {
+        one["identity"]["name"]: (one["state"], one["answer"]) for one in (await board.get(requests)).json()["items"]
+    }
+    assert seen == {"Boston": ("accepted", ""), "Durham": ("refused", "Its reviews are in.")}
+    assert {item["identity"]["name"] for item in (await board.ratified(story))["items"]} == {"Durham"}
+    set_clock(clock, DAY)
+    assert (await board.announced(story))["designations"] == 2
+    (left,) = await board.events(story, "application.withdrawn.v1")
+    assert left["causationid"] == left["data"]["requested"] == story.records[-2].header.id
+    (kept,) = await board.events(story, "withdrawal.refused.v1")
+    assert "Its reviews are in." not in json.dumps(kept)
 
 
 async def test_any_order_of_arrival_and_every_duplicate_gives_the_same_decisions(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from schemas.charter import Charter
+from schemas.designations import DecisionMade, Outcome, WithdrawalAccepted, WithdrawalAnswer, WithdrawalRefused
 from schemas.envelope import Event
-from schemas.exact import SetDigest
+from schemas.exact import Ratio, SetDigest
 from schemas.reviews import Assignee, ReviewAssigned
-from schemas.screening import ApplicationExtended, ApplicationScreened, CycleScreened, Extension, Screening, Verdict
-from services.eligibility import eligible, own_deadlines
+from schemas.screening import (
+    ApplicationExtended,
+    ApplicationScreened,
+    CycleScreened,
+    Extension,
+    Screening,
+    Verdict,
+    WithdrawalRequest,
+    WithdrawalRequested,
+)
+from services.eligibility import eligible, own_deadlines, released
 from tests.given import written
 from tests.screened import SCREENED, UNSCREENED
 
@@ -27,6 +38,9 @@ class Held:
 
     def __init__(self, *events: Event, at: datetime = DEADLINE) -> None:
         self._events = [(written(event, number, time=at).header, event) for number, event in enumerate(events, start=1)]
+
+    def add(self, *events: Event) -> None:
+        self._events += [(written(event, 1, time=DEADLINE).header, event) for event in events]
 
     def of(self, model: type[Event]) -> Iterator[Any]:
         return ((header, event) for header, event in self._events if isinstance(event, model))
@@ -80,6 +94,63 @@ def test_what_does_not_hold_is_named(charter: Charter, events: tuple[Event, ...]
     _, findings = eligible(Held(*events), charter, VERSIONS)  # type: ignore[arg-type]
     (finding,) = findings
     assert says in finding
+
+
+ASKED, OTHER = (
+    WithdrawalRequested(cycle="c", application=name, private=WithdrawalRequest(reason="no time")) for name in VERSIONS
+)
+
+
+def given(name: str, request: str) -> WithdrawalAccepted:
+    return WithdrawalAccepted(cycle="c", application=name, requested=request)
+
+
+def kept(name: str, request: str) -> WithdrawalRefused:
+    return WithdrawalRefused(cycle="c", application=name, requested=request, private=WithdrawalAnswer(reason="no"))
+
+
+def decided(name: str) -> DecisionMade:
+    outcome = Outcome(level=None, total=Ratio.of(Fraction(1, 2)), unmet=["total"])
+    return DecisionMade(cycle="c", application=name, proposed="p", announce_on=date(2027, 1, 1), scores=outcome)
+
+
+def settled(*settlements: Callable[[str, str], Event], events: tuple[Event, ...] = ()) -> tuple[set[str], list[str]]:
+    """What is found where these settle the request for a1, and a2's was made, too."""
+    log = Held(ASKED, OTHER, *events)
+    (asked, _), (other, _) = log.of(WithdrawalRequested)
+    log.add(*(one(asked.id, other.id) for one in settlements))
+    return released(log, set(VERSIONS))  # type: ignore[arg-type]
+
+
+def test_what_the_board_gave_back_on_request_is_left_out_and_what_it_kept_is_not() -> None:
+    assert settled(lambda mine, _: given("a1", mine), lambda _, other: kept("a2", other)) == ({"a1"}, [])
+
+
+@pytest.mark.parametrize(
+    ("settlements", "events", "says"),
+    [
+        ((lambda _, other: given("a1", other),), (), "a1: its withdrawal was settled, which it did not ask for"),
+        ((lambda _, __: kept("a1", "nothing"),), (), "a1: its withdrawal was settled, which it did not ask for"),
+        ((lambda mine, _: given("a1", mine), lambda mine, _: kept("a1", mine)), (), "settled more than once"),
+        ((lambda mine, _: kept("a1", mine), lambda mine, _: kept("a1", mine)), (), "settled more than once"),
+        ((lambda mine, _: given("a1", mine),), (decided("a1"),), "a1: withdrawn, yet decided"),
+    ],
+)
+def test_a_settlement_that_does_not_hold_is_named(
+    settlements: tuple[Callable[[str, str], Event], ...], events: tuple[Event, ...], says: str
+) -> None:
+    _, (finding, *_) = settled(*settlements, events=events)
+    assert says in finding
+
+
+def test_what_did_not_stand_cannot_be_given_back() -> None:
+    log = Held(ASKED)
+    ((asked, _),) = log.of(WithdrawalRequested)
+    log.add(given("a1", asked.id))
+    assert released(log, {"a2"}) == (  # type: ignore[arg-type]
+        {"a1"},
+        ["application a1: withdrawn, though it did not stand"],
+    )
 
 
 def more(hours: float, ground: str = "outage") -> ApplicationExtended:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.envelope import rfc3339
-from schemas.screening import ApplicationExtended, DeadlineNear, Extension
+from schemas.screening import ApplicationExtended, Correspondents, DeadlineNear, DraftState, Extension
 from services.chassis.refusal import RefusedError
 from services.intake.applications.domain import Application, must_be_editable
 from services.intake.cycles.domain import Cycle
@@ -21,6 +21,14 @@ class Pending:
     application: str
     government: str
     deadline: datetime
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a reminder says of a draft, and to whom."""
+
+    people: Correspondents
+    state: DraftState
 
 
 def extend_application(  # noqa: PLR0913  (all that it is decided by)
@@ -64,14 +72,24 @@ def reminders(deadline: datetime, now: datetime) -> list[tuple[int, datetime]]:
     return [(days, moment) for days, moment in due if moment > now]
 
 
-def remind(cycle: Cycle, pending: Pending, days: int, deadline: datetime, now: datetime) -> DeadlineNear | None:
-    """The reminder of a draft `days` before `deadline`; None where that is not its deadline any more, or has passed."""
-    if cycle.closed or pending.deadline != deadline or now >= deadline:
-        return None
+def is_due(cycle: Cycle, pending: Pending, days: int, deadline: datetime, now: datetime) -> bool:
+    """Whether a draft is to be reminded `days` before `deadline`.
+
+    Not where it has another deadline by now, that has passed, or the next reminder of it is due as well: what was late
+    by days must not say that there are so many left.
+    """
+    overtaken = any(now >= deadline - timedelta(days=later) for later in REMIND_DAYS if later < days)
+    return not cycle.closed and pending.deadline == deadline and now < deadline and not overtaken
+
+
+def remind(cycle: Cycle, pending: Pending, told: Told, days: int) -> DeadlineNear:
+    """The reminder of a draft `days` before its deadline."""
     return DeadlineNear(
         government=pending.government,
         application=pending.application,
         of_cycle=cycle.id,
         days=days,
-        deadline=deadline,
+        deadline=pending.deadline,
+        contact=told.people,
+        private=told.state,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schemas.screening import Correspondent
 from services.intake.deadlines.domain import Pending
 
 if TYPE_CHECKING:
@@ -44,3 +45,20 @@ async def pending(db: Connection, cycle: str) -> list[Pending]:
         cycle,
     )
     return [Pending(*row) for row in rows]
+
+
+async def correspondents(db: Connection, government: str) -> list[Correspondent]:
+    """A government's leads and editors, or those of the one that it was merged into, if their addresses are known.
+
+    One for each address: who signs in by two accounts is reminded once.
+    """
+    rows = await db.fetch(
+        """
+        select distinct on (lower(email)) person, email from projection.member join private.person using (person)
+        where email <> '' and role in ('lead', 'editor') and government = coalesce(
+            (select merged_into from projection.standing where government = $1), $1)
+        order by lower(email), person
+        """,
+        government,
+    )
+    return [Correspondent(person=row["person"], email=row["email"]) for row in rows]

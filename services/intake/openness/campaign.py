@@ -1,6 +1,6 @@
 """Whom the program invites to a cycle, over HTTP, and what became of it. The list is the program's alone.
 
-Nothing is sent from here: whoever sends the invitations says which went out.
+Letters are sent by notifications, which says what became of each; whoever writes by other means says which went out.
 """
 
 from __future__ import annotations
@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from schemas.screening import InvitationIssued, Invitee
 from services.chassis.ids import opaque_id
 from services.chassis.problems import not_found
 from services.chassis.refusal import RefusedError, Violation
 from services.chassis.web import CommandRoute, Reading, SignedIn, Writing
 from services.intake.access import known_cycle
+from services.intake.cycles.domain import must_be_open
 from services.intake.forms import Named
 from services.intake.openness import invited
 from services.intake.openness.domain import Invited, listed, must_be_invitable
 from services.intake.openness.forms import (
     CampaignView,
     InviteeView,
+    InvitingView,
     ListedView,
     NewCampaign,
     OpenedApplications,
     OpenedView,
+    Send,
     SentInvitations,
 )
 
@@ -86,6 +90,27 @@ async def show_campaign(
         invitees=views,
         next=views[-1].invitee if len(found) > limit else None,
     )
+
+
+@router.post("/cycles/{cycle}/campaign/send")
+async def send_invitations(cycle: Named, body: Send, tx: Writing, who: SignedIn) -> InvitingView:
+    """Have a letter sent to everybody on the list to whom none went out, or to some; what becomes of it, the list says.
+
+    One that could not be sent because there was no mail server, or that its reader wanted none of, is sent again.
+    """
+    who.require("program-admin")
+    found = await known_cycle(tx.db, cycle)
+    must_be_open(found, tx.clock.now())
+    rows = await invited.uninvited(tx.db, cycle, body.invitees)
+    for one in rows:
+        event = InvitationIssued(
+            invitee=one.invitee,
+            of_cycle=cycle,
+            deadline=found.deadline,
+            contact=Invitee(name=one.name, state=one.state, email=one.email),
+        )
+        await invited.keep_invitation(tx.db, event, tx.record(event))
+    return InvitingView(cycle=cycle, queued=len(rows))
 
 
 @router.post("/cycles/{cycle}/campaign/sent")

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from schemas.applications import Answer, Claims, Identity
+from schemas.applications import Answer, Identity
 from schemas.envelope import Instant
+from services.intake.applications.forms import ClaimsView
 from services.intake.forms import Deadline, Given, Name
 from services.intake.openness.domain import FeeState
 from services.intake.text import Line
@@ -39,6 +40,19 @@ class SentInvitations(Given):
     invitees: Annotated[list[Name], Field(min_length=1, max_length=5_000)]
 
 
+class Send(Given):
+    """Whom to invite by letter: of the list, by their ids; null for all to whom nothing went out yet."""
+
+    invitees: Annotated[list[Name], Field(min_length=1, max_length=5_000)] | None = None
+
+
+class InvitingView(BaseModel):
+    """How many letters are on their way now."""
+
+    cycle: str
+    queued: int
+
+
 class ListedView(BaseModel):
     """How many of a list are new on it, and how many were there."""
 
@@ -49,8 +63,10 @@ class ListedView(BaseModel):
 class InviteeView(BaseModel):
     """Somebody on the list, and what became of it.
 
-    `sent` says that the invitation went out; `opened` and `submitted` that a government of the same name and state, or
-    one whose people or e-mail domain have the address, has an application in this cycle.
+    `sent` says that the invitation went out, `queued` that it is about to, `bounced` that the mail server of the
+    address refused it for good; `reason` is why one that should have gone out did not. `opened` and `submitted` say
+    that a government of the same name and state, or one whose people or e-mail domain have the address, has an
+    application in this cycle.
     """
 
     invitee: str
@@ -59,15 +75,16 @@ class InviteeView(BaseModel):
     email: str
     added_at: Instant
     sent_at: Instant | None
-    became: Literal["listed", "sent", "opened", "submitted"]
+    became: Literal["listed", "queued", "sent", "bounced", "opened", "submitted"]
     government: str | None
+    reason: str = ""
 
 
 class CampaignView(BaseModel):
     """A page of the list, by id, and how it stands as a whole; `next` is the following page's `after`."""
 
     cycle: str
-    counts: dict[Literal["listed", "sent", "opened", "submitted"], int]
+    counts: dict[Literal["listed", "queued", "sent", "bounced", "opened", "submitted"], int]
     invitees: list[InviteeView]
     next: str | None
 
@@ -304,5 +321,5 @@ class ResearchLine(BaseModel):
     charter_sha256: str
     submitted_at: Instant
     identity: Identity
-    claims: Claims
+    claims: ClaimsView
     answers: dict[str, Answer]

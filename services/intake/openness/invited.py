@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from schemas.screening import InvitationIssued
     from services.chassis.database import Connection
 
-Became = Literal["listed", "sent", "opened", "submitted"]
+Became = Literal["listed", "queued", "sent", "bounced", "opened", "submitted"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Invitee:
     sent_at: datetime | None
     became: Became
     government: str | None
+    reason: str
+    """Why an invitation that should have gone out did not."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,13 @@ with opened as (
             join projection.member using (person) join opened using (government)
     ) as any_way order by invitee, submitted desc, government
 ), campaign as (
-    select invitee, name, state, email, added_at, sent_at,
+    select invitee, name, state, email, added_at, coalesce(sent_at, at) as sent_at,
         case when submitted then 'submitted' when government is not null then 'opened'
-            when sent_at is not null then 'sent' else 'listed' end as became,
-        government
+            when coalesce(sent_at, at) is not null then 'sent'
+            when invitation.became in ('queued', 'bounced') then invitation.became else 'listed' end as became,
+        government, coalesce(reason, '') as reason
     from listed left join matched using (invitee)
+        left join projection.invitation using (invitee)
 )
 """
 
@@ -114,6 +119,46 @@ async def mark_sent(db: Connection, cycle: str, names: list[str], at: datetime) 
     """
     known = {row["invitee"] for row in await db.fetch(query, cycle, names, at)}
     return [name for name in names if name not in known]
+
+
+async def uninvited(db: Connection, cycle: str, names: list[str] | None) -> list[Invitee]:
+    """Those on the list to whom no invitation went out, is on its way or came back; of `names`, if there are any.
+
+    No other transaction invites them meanwhile.
+    """
+    await db.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"campaign {cycle}")
+    rows = await db.fetch(
+        """
+        select invitee, name, state, email, added_at, null::timestamptz, 'listed', null::text, ''
+        from private.invitee left join projection.invitation using (invitee)
+        where invitee.cycle = $1 and sent_at is null and coalesce(became, 'dropped') = 'dropped'
+            and ($2::text[] is null or invitee = any($2)) order by invitee
+        """,
+        cycle,
+        names,
+    )
+    return [Invitee(*row) for row in rows]
+
+
+async def keep_invitation(db: Connection, event: InvitationIssued, event_id: str) -> None:
+    """Keep that somebody is invited."""
+    await db.execute(
+        """
+        insert into projection.invitation (invitee, cycle, event) values ($1, $2, $3)
+        on conflict (invitee) do update set event = excluded.event, became = 'queued', at = null, reason = ''
+        """,
+        event.invitee,
+        event.of_cycle,
+        event_id,
+    )
+
+
+async def keep_fate(
+    db: Connection, event: str, became: Literal["sent", "bounced", "dropped"], at: datetime | None, reason: str
+) -> None:
+    """Keep what became of the letter about an event, where that is an invitation."""
+    update = "update projection.invitation set became = $2, at = $3, reason = $4 where event = $1"
+    await db.execute(update, event, became, at, reason)
 
 
 async def remove_invitee(db: Connection, cycle: str, name: str) -> bool:

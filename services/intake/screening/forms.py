@@ -42,7 +42,7 @@ class StatementView(BaseModel):
 
     event: str
     at: Instant
-    kind: Literal["eligible", "ineligible", "sent-back", "answer", "extension", "withdrawal"]
+    kind: Literal["eligible", "ineligible", "sent-back", "answer", "extension", "withdrawal", "withdrawal-refused"]
     ground: str
     text: str
     due: Instant | None

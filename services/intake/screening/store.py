@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from schemas.screening import WithdrawalRequested
     from services.chassis.database import Connection
 
-Kind = Literal["eligible", "ineligible", "sent-back", "answer", "extension", "withdrawal"]
+Kind = Literal["eligible", "ineligible", "sent-back", "answer", "extension", "withdrawal", "withdrawal-refused"]
+AskedBack = Literal["requested", "withdrawn", "refused"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +130,30 @@ async def asked_withdrawal(db: Connection, application: str) -> bool:
 async def ask_withdrawal(db: Connection, event: WithdrawalRequested, event_id: str) -> None:
     """Keep that its withdrawal was asked for."""
     await db.execute("insert into projection.withdrawal_request values ($1, $2)", event.application, event_id)
+
+
+async def withdrawal_request(db: Connection, application: str) -> tuple[str, AskedBack, str] | None:
+    """(event, state, the board's answer) of the request to withdraw an application, if there is one."""
+    row = await db.fetchrow(
+        """
+        select request.event, request.state, coalesce(text, '')
+        from projection.withdrawal_request as request
+        left join private.statement on statement.event = request.settled
+        where request.application = $1
+        """,
+        application,
+    )
+    return (row[0], row[1], row[2]) if row else None
+
+
+async def settle_withdrawal(db: Connection, application: str, state: AskedBack, event_id: str) -> bool:
+    """Keep how the board settled a request; False where the application is none of ours."""
+    found = await db.fetchval(
+        "update projection.withdrawal_request set state = $2, settled = $3 where application = $1 returning true",
+        application,
+        state,
+        event_id,
+    )
+    if state == "withdrawn":
+        await db.execute("update projection.application set withdrawn = true where application = $1", application)
+    return bool(found)

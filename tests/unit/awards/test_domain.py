@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, Claims, Contact, Identity, Withdrawal
 from schemas.charter import Charter
 from schemas.cycles import CycleClosed
-from schemas.designations import DecisionMade, DecisionProposed, Outcome
+from schemas.designations import DecisionMade, DecisionProposed, Outcome, WithdrawalAccepted, WithdrawalRefused
 from schemas.envelope import Event
 from schemas.exact import Ratio, SetDigest
 from schemas.reviews import ApplicationScored, AreaShare, Scores
-from schemas.screening import ApplicationScreened, CycleScreened, Screening, Verdict
+from schemas.screening import ApplicationScreened, CycleScreened, Screening, Verdict, WithdrawalRequested
 from services.awards import domain
 from services.awards.domain import Application, Cycle
 from services.chassis.refusal import RefusedError
@@ -432,6 +432,84 @@ def test_the_event_states_the_designations_and_every_highlight_as_it_is_worded()
     assert [(one.id, one.text) for one in event.highlights] == [("service_requests", "Issue service requests")]
     assert event.highlights[0].counted == [SetDigest.of(["d-a"])]
     assert not event.highlights[0].assumed
+
+
+# --- withdrawals after the deadline ----------------------------------------------------------------------------------
+
+ASKED = WithdrawalRequested(cycle="c", application="a")
+
+
+def settled(state: Application, event: Event) -> Application:
+    return domain.evolve(state, event, "settled")
+
+
+def test_what_is_asked_back_is_not_ratified_and_the_announcement_waits_until_it_is_settled() -> None:
+    cycle = closed("a", "b")
+    asked, other = application("a", proposed("a"), ASKED), application("b", proposed("b"))
+    assert [one.application for one in domain.ratify(cycle, [asked, other], DAY, None, TODAY)] == ["b"]
+    with pytest.raises(RefusedError) as refused:
+        domain.ratify(cycle, [asked, other], DAY, ["a"], TODAY)
+    assert refused.value.rule == "withdrawal-open"
+    lacking = domain.missing(cycle.evolve(made("b")), [asked, application("b", proposed("b"), made("b"))], DAY)
+    assert lacking == ["requests to withdraw to settle: 1", "proposed decisions to ratify: 1"]
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_what_was_given_back_needs_no_decision_and_is_designated_nowhere(*, scored: bool) -> None:
+    cycle = closed("a", "b").evolve(made("b"))
+    asked = application("a", *([proposed("a")] if scored else []), ASKED)
+    decided = application("b", proposed("b"), made("b"))
+    event = domain.accept_withdrawal(cycle, [asked, decided], asked)
+    released = settled(asked, event)
+    assert (event.application, event.requested) == ("a", asked.asked)
+    assert domain.missing(cycle, [released, decided], DAY) == []
+    assert domain.designated([released, decided]) == []
+    with pytest.raises(RefusedError) as refused:
+        domain.ratify(cycle, [released, decided], DAY, ["a"], TODAY)
+    assert refused.value.rule == ("withdrawn" if scored else "not-proposed")
+
+
+def test_a_refused_withdrawal_is_decided_as_if_nobody_had_asked() -> None:
+    cycle = closed("a")
+    asked = application("a", proposed("a"), ASKED)
+    event = domain.refuse_withdrawal(cycle, asked, "The reviews are in.")
+    assert event.private is not None
+    assert event.private.reason == "The reviews are in."
+    kept = settled(asked, event)
+    assert [one.application for one in domain.ratify(cycle, [kept], DAY, None, TODAY)] == ["a"]
+
+
+def test_a_cycle_whose_last_application_was_given_back_can_be_announced() -> None:
+    cycle, asked = closed("a"), application("a", ASKED)
+    released = settled(asked, domain.accept_withdrawal(cycle, [asked], asked))
+    assert domain.announce_cohort(cycle, [released], [], TODAY).total == 0
+    with pytest.raises(RefusedError, match="announce it"):
+        domain.ratify(cycle, [released], DAY, None, TODAY)
+
+
+def test_a_withdrawal_is_settled_once_on_request_and_never_beside_closing_screening_or_deciding() -> None:
+    asked = application("a", ASKED)
+    screening = replace(closed("a"), charter=Charter.parse(SCREENED))
+    released = settled(asked, WithdrawalAccepted(cycle="c", application="a", requested="w-a"))
+    kept = settled(asked, WithdrawalRefused(cycle="c", application="a", requested="w-a"))
+    ineligible = ApplicationScreened(
+        cycle="c", application="a", submitted="s-a", verdict="ineligible", private=Screening()
+    )
+    for cycle, state, rule in (
+        (closed("a"), application("a"), "not-requested"),
+        (closed("a"), released, "settled"),
+        (closed("a"), kept, "settled"),
+        (Cycle("c", CHARTER), asked, "not-fixed"),
+        (screening, asked, "not-fixed"),
+        (closed("a", "b"), asked, "not-fixed"),
+        (closed(), application("a", ineligible, ASKED), "not-standing"),
+        (closed("a"), application("a", proposed("a"), made("a"), ASKED), "already-made"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            domain.accept_withdrawal(cycle, [state], state)
+        assert refused.value.rule == rule
+    after = screening.evolve(CycleScreened(cycle="c", eligible=SetDigest.of(["s-a"])))
+    assert domain.accept_withdrawal(after, [asked], asked).application == "a"
 
 
 def test_after_a_screening_only_what_is_eligible_has_to_be_decided() -> None:

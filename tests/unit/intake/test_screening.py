@@ -13,12 +13,19 @@ from hypothesis import strategies as st
 
 from schemas.charter import Charter, CharterError
 from schemas.exact import SetDigest
-from schemas.screening import ApplicationScreened, Verdict
+from schemas.screening import (
+    ApplicationScreened,
+    Correspondent,
+    Correspondents,
+    DraftState,
+    SectionState,
+    Verdict,
+)
 from schemas.workdays import Calendar
 from services.chassis.refusal import RefusedError
 from services.intake.applications.domain import Application
 from services.intake.cycles.domain import Cycle, open_cycle
-from services.intake.deadlines.domain import Pending, extend_application, remind, reminders
+from services.intake.deadlines.domain import Pending, Told, extend_application, is_due, remind, reminders
 from services.intake.screening.domain import (
     Screened,
     clarify,
@@ -222,9 +229,21 @@ def test_reminders_come_14_7_and_2_days_before_and_none_that_is_past() -> None:
 
 def test_only_a_draft_whose_deadline_this_is_is_reminded_of() -> None:
     due, one = DEADLINE - timedelta(days=7), Pending("a1", "g1", DEADLINE)
-    event = remind(opened(), one, 7, DEADLINE, due)
-    assert event is not None
+    assert is_due(opened(), one, 7, DEADLINE, due)
+    assert not is_due(opened(), replace(one, deadline=AFTER), 7, DEADLINE, due)
+    assert not is_due(CLOSED, one, 7, DEADLINE, due)
+    assert not is_due(opened(), one, 2, DEADLINE, DEADLINE)
+
+
+def test_of_reminders_that_come_late_together_only_the_last_is_sent() -> None:
+    one, late = Pending("a1", "g1", DEADLINE), DEADLINE - timedelta(days=1)
+    assert [days for days in (14, 7, 2) if is_due(opened(), one, days, DEADLINE, late)] == [2]
+    assert [days for days in (14, 7) if is_due(opened(), one, days, DEADLINE, DEADLINE - timedelta(days=6))] == [7]
+
+
+def test_a_reminder_names_the_draft_its_people_and_what_it_lacks() -> None:
+    people = Correspondents(people=[Correspondent(person="p1", email="lead@town.example")])
+    state = DraftState(government="Town", incomplete=[SectionState(section="facts", asked=3, done=1)])
+    event = remind(opened(), Pending("a1", "g1", DEADLINE), Told(people, state), 7)
     assert (event.government, event.of_cycle, event.days, event.deadline) == ("g1", "c", 7, DEADLINE)
-    assert remind(opened(), replace(one, deadline=AFTER), 7, DEADLINE, due) is None
-    assert remind(CLOSED, one, 7, DEADLINE, due) is None
-    assert remind(opened(), one, 7, DEADLINE, DEADLINE) is None
+    assert (event.contact, event.private) == (people, state)
