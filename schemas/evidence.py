@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import date
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.envelope import Event, Sealed
 from schemas.exact import Ratio, SafeInt, Value
@@ -21,9 +21,14 @@ Drop = Literal["requests", "services", "promised", "on_time", "median_days", "ni
 """A figure that is clearly worse than in the probe before."""
 
 Remark = Literal["no-discovery", "incomplete", "no-times", "outside-window"]
-"""What to know before reading the figures: the server has no discovery document; not every part of the window could be
-read; its `updated_datetime` tells when a record was copied and not when a request was closed; it also answered with
-requests of other times, which do not count."""
+"""What to know before reading the figures."""
+
+REMARKS: Final[dict[Remark, str]] = {
+    "no-discovery": "The server has no discovery document; its address was taken as it was given.",
+    "incomplete": "Not every part of the window could be read: the figures are of what was.",
+    "no-times": "Most records were changed in one minute, so that says when they were copied: no times to close.",
+    "outside-window": "The server also answered with requests of other times, which do not count.",
+}
 
 
 class Portion(Value):
@@ -62,13 +67,16 @@ class Channel(Value):
 
 
 class Figures(Value):
-    """What the requests of a window show."""
+    """What the requests of a window show. Each field's docstring is the definition that people read beside it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     requests: Count
+    """Made in the window."""
     services: Count
     """Service types that occur among them."""
     listed_services: Count | None
-    """Service types that the server offers; None where it has no list."""
+    """Service types that the server offers; null where it has no list."""
     closed: Portion
     """Of all whose status is known."""
     promised: Portion
@@ -78,14 +86,22 @@ class Figures(Value):
     overdue: Portion
     """With a promised date that has passed, of those open that have one: what `on_time` cannot see."""
     days_to_close: DaysToClose
+    """Calendar days from the request to its closing, of those that have both dates; nine of ten by nearest rank."""
     channels: list[Channel]
     """The most frequent first; the rest together as "other". Empty where the server does not say."""
     with_channel: Count
+    """Whose channel the server tells."""
     latest: date | None
     """The last day on which a request was made or changed."""
     days_since_latest: Count | None
+    """From that day to the window's end."""
     contradictory: Count
     """Closed before they were made: in no time to close."""
+
+    @classmethod
+    def definitions(cls) -> dict[str, str]:
+        """What each figure is, by its name."""
+        return {name: " ".join((field.description or "").split()) for name, field in cls.model_fields.items()}
 
 
 class Probe(Value):

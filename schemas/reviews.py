@@ -10,11 +10,22 @@ from schemas.envelope import Event, Sealed
 from schemas.exact import Ratio, SafeInt, Value
 
 
+class Account(Value):
+    """Whose tokens are a reviewer's."""
+
+    issuer: str
+    """Their `iss`."""
+    subject: str
+    """Their `sub`."""
+
+
 class Reviewer(Value):
-    """Block `private` of an enrolment: what conflicts are judged by."""
+    """Block `private` of an enrolment: what conflicts are judged by, and who may read what is assigned."""
 
     states: list[str]
     """States in which the reviewer works, lives or is under contract."""
+    account: Account | None = None
+    """None: enrolled before enrolments told it."""
 
 
 class ReviewerEnrolled(Event):

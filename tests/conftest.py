@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
+import structlog
 from aiokafka import AIOKafkaProducer
 
 from deploy.embedded import Stack
@@ -25,6 +26,15 @@ from services.chassis.settings import Settings
 hypothesis.settings.register_profile("cec", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("cec")
 
+# structlog's own way of showing an exception is with the values of every frame: to make them readable takes seconds, in
+# which the loop of the services under test stands still.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = os.environ.get("CEC_TEST_PARTS", "embedded")
 
@@ -32,6 +42,7 @@ PARTS = os.environ.get("CEC_TEST_PARTS", "embedded")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What tests can be told."""
     parser.addoption("--fault-seed", type=int, default=20131001, help="what the fault suite draws its kills from")
+    parser.addoption("--write", action="store_true", help="write docs/reference/access.md anew, as it was found")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

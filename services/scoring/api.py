@@ -1,4 +1,4 @@
-"""Scoring over HTTP: reviewers are enrolled, register keys, see what they are assigned and hand in reviews.
+"""Scoring over HTTP: reviewers are enrolled, register keys, read what they are assigned and hand in reviews.
 
 A program-admin enrols and, like an auditor, sees progress without scores. Everything else follows from an enrolment:
 what is not one's own does not exist (404).
@@ -9,17 +9,16 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.applications import Answer, Claims, Identity
-from schemas.envelope import Instant
-from schemas.reviews import ReviewBody
+from schemas.reviews import Account, ReviewBody
 from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem, not_found
 from services.chassis.refusal import RefusedError
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
-from services.scoring import store
+from services.scoring import reading, store
+from services.scoring.access import InPath, InQuery, Line, known_reviewer
 from services.scoring.commands import check_proof, public_key
 from services.scoring.cycle import enroll
 from services.scoring.domain import Review
@@ -27,11 +26,6 @@ from services.scoring.handlers import seat_reviewers
 from services.scoring.reviews import take_reviews
 
 router = APIRouter(prefix="/v1", route_class=CommandRoute)
-
-LINE = r"^\P{Cc}{1,200}$"
-Line = Annotated[str, Field(pattern=LINE)]
-InPath = Annotated[str, Path(pattern=LINE)]
-InQuery = Annotated[str, Query(pattern=LINE)]
 
 
 class Enrolment(BaseModel):
@@ -95,39 +89,6 @@ class Me(BaseModel):
     keys: list[str]
 
 
-class Assignment(BaseModel):
-    """An application that the reviewer was given."""
-
-    review: str
-    application: str
-    state: Literal["assigned", "submitted"]
-
-
-class Question(BaseModel):
-    """What the program asked before the review, and the answer: null where none came by then."""
-
-    text: str
-    due: Instant | None
-    answer: str | None
-
-
-class Reviewed(BaseModel):
-    """What a reviewer reads and what it gave: claims, answers and points are by criterion or fact of the charter."""
-
-    review: str
-    application: str
-    cycle: str
-    version: int
-    state: Literal["assigned", "submitted"]
-    identity: Identity
-    claims: Claims
-    answers: dict[str, Answer]
-    questions: list[Question]
-    criteria: list[str]
-    points: dict[str, int | None] | None
-    recommendation: bool | None
-
-
 class Receipt(BaseModel):
     """Proof that a review was recorded: its event and the hash under which the ledger must have it."""
 
@@ -146,9 +107,9 @@ async def enrol_reviewer(cycle: InPath, body: Enrolment, tx: Writing, who: Signe
     if found is None:
         raise _unknown_cycle()
     await tx.act_as(who.issuer, who.subject, cycle)
-    event = enroll(found, opaque_id(), body.states)
-    account = {"issuer": body.issuer or who.issuer, "subject": body.subject, "name": body.name}
-    if not await store.add_reviewer(tx.db, event, **account):
+    account = Account(issuer=body.issuer or who.issuer, subject=body.subject)
+    event = enroll(found, opaque_id(), body.states, account)
+    if not await store.add_reviewer(tx.db, event, account, body.name):
         raise RefusedError("already-enrolled", "This account is enrolled in the cycle already.", field="/subject")
     tx.record(event, cause=found.opened)
     await seat_reviewers(tx, found)
@@ -167,7 +128,7 @@ async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
     assigned, submitted, scored = await store.progress(db, cycle)
     return Progress.model_validate(
         {
-            "state": found.state(versions, all_scored=scored == len(versions)),
+            "state": found.state(versions, all_scored=scored + await store.unscored(db, cycle) == len(versions)),
             "submitted": len(versions),
             "assigned": assigned,
             "reviews_expected": len(versions) * found.charter.scoring.reviewers_per_application,
@@ -180,14 +141,14 @@ async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
 @router.get("/me")
 async def show_me(cycle: InQuery, db: Reading, who: SignedIn) -> Me:
     """Who the caller is in a cycle."""
-    reviewer = await _reviewer(db, cycle, who)
+    reviewer = await known_reviewer(db, cycle, who)
     return Me(reviewer=reviewer, keys=await store.kids(db, reviewer))
 
 
 @router.post("/me/keys", status_code=201)
 async def register_key(body: NewKey, tx: Writing, who: SignedIn, service: Asked) -> Registered:
     """Register a key whose signed commands count as the caller's."""
-    reviewer = await _reviewer(tx.db, body.cycle, who)
+    reviewer = await known_reviewer(tx.db, body.cycle, who)
     key = public_key(body.jwk)
     check_proof(body.proof, key, reviewer, now=service.clock.machine.now().timestamp())
     kid = key.thumbprint()
@@ -196,37 +157,11 @@ async def register_key(body: NewKey, tx: Writing, who: SignedIn, service: Asked)
     return Registered(kid=kid)
 
 
-@router.get("/me/assignments")
-async def list_assignments(cycle: InQuery, db: Reading, who: SignedIn) -> list[Assignment]:
-    """What the caller is to review in a cycle."""
-    rows = await store.assignments(db, await _reviewer(db, cycle, who))
-    return [
-        Assignment(review=row["review"], application=row["application"], state=_state(submitted=row["submitted"]))
-        for row in rows
-    ]
-
-
-@router.get("/reviews/{review}")
-async def read_application(review: InPath, db: Reading, who: SignedIn) -> Reviewed:
-    """The application behind one of the caller's reviews."""
-    row = await store.review_of(db, review, who)
-    if row is None:
-        raise not_found()
-    charter = (await store.cycles(db, [row["cycle"]]))[row["cycle"]].charter
-    found = {
-        **row,
-        "state": _state(submitted=row["submitted"]),
-        "questions": [Question(**one) for one in await store.questions(db, row["application"])],
-        "criteria": list(charter.criteria(row["identity"]["kind"])),
-    }
-    return Reviewed.model_validate(found)
-
-
 @router.post("/cycles/{cycle}/reviews", status_code=201)
 async def hand_in_review(cycle: InPath, body: ReviewBody, request: Request, tx: Writing, who: SignedIn) -> Receipt:
     """Hand in a review of an application that the caller was given."""
     # No actor goes with it: an id that stays the same all over a cycle would join a reviewer's aliases.
-    reviewer = await _reviewer(tx.db, cycle, who)
+    reviewer = await known_reviewer(tx.db, cycle, who)
     digest = sha256(await request.body()).hexdigest()
     (answer,) = await take_reviews(tx, [Review(reviewer, cycle, body, "http", digest)])
     if isinstance(answer, RefusedError):
@@ -236,17 +171,8 @@ async def hand_in_review(cycle: InPath, body: ReviewBody, request: Request, tx: 
     return Receipt(review=answer.review, application=answer.application, event=answer.event, leaf_hash=leaf_hash)
 
 
-def _state(*, submitted: object) -> Literal["assigned", "submitted"]:
-    return "submitted" if submitted else "assigned"
-
-
 def _unknown_cycle() -> Problem:
     return not_found("No such cycle is known here; one that was just opened takes a moment.")
 
 
-async def _reviewer(db: Any, cycle: str, who: SignedIn) -> str:  # noqa: ANN401  (a connection)
-    """The caller's id as a reviewer of the cycle; 404 for everyone else."""
-    reviewer = await store.reviewer_of(db, cycle, who)
-    if reviewer is None:
-        raise not_found("You are not enrolled as a reviewer of such a cycle.")
-    return reviewer
+router.include_router(reading.router)

@@ -10,7 +10,7 @@ from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.exact import SetDigest
-from schemas.reviews import Assignee, ReviewAssigned, Reviewer, ReviewerEnrolled
+from schemas.reviews import Account, Assignee, ReviewAssigned, Reviewer, ReviewerEnrolled
 from schemas.screening import CycleScreened
 from services.scoring.assignment import assign
 
@@ -90,10 +90,10 @@ def end_screening(cycle: Cycle, event: CycleScreened) -> Cycle:
     return replace(cycle, eligible=event.eligible, assigned=cycle.assigned or not event.eligible.count)
 
 
-def enroll(cycle: Cycle, reviewer: str, states: Sequence[str]) -> ReviewerEnrolled:
-    """A reviewer enters the cycle under a fresh random id."""
-    kept = sorted({state.strip() for state in states} - {""})
-    return ReviewerEnrolled(cycle=cycle.name, reviewer=reviewer, private=Reviewer(states=kept))
+def enroll(cycle: Cycle, reviewer: str, states: Sequence[str], account: Account) -> ReviewerEnrolled:
+    """A reviewer enters the cycle under a fresh random id; its account is sealed, for who gives out files."""
+    private = Reviewer(states=sorted({state.strip() for state in states} - {""}), account=account)
+    return ReviewerEnrolled(cycle=cycle.name, reviewer=reviewer, private=private)
 
 
 def assign_reviewers(

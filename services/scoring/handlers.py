@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn
 from schemas.cycles import CycleClosed, CycleOpened
+from schemas.designations import WithdrawalAccepted
+from schemas.erasures import DisclosureErased
+from schemas.evidence import EvidenceProbed
 from schemas.screening import ApplicationClarified, ApplicationScreened, CycleScreened
 from services.chassis.failures import NotYetError
 from services.chassis.ids import opaque_id
 from services.chassis.inbox import Handlers
-from services.scoring import store
+from services.scoring import probes, store
 from services.scoring.assignment import ImpossibleError
 from services.scoring.cycle import assign_reviewers, close_cycle, end_screening, open_cycle, supersedes, withdraw
 
@@ -42,7 +45,7 @@ async def enter_application(tx: Tx, event: ApplicationSubmitted, header: Header)
     await known_cycle(tx, event.cycle)
     before, seated = await store.standing_version(tx.db, event.application)
     if supersedes(before, event, seated=seated):
-        await store.enter_application(tx.db, event, header.id)
+        await store.enter_application(tx.db, event, header)
 
 
 @handlers.on(ApplicationWithdrawn)
@@ -64,15 +67,33 @@ async def keep_verdict(tx: Tx, event: ApplicationScreened, header: Header) -> No
 
 
 @handlers.on(ApplicationClarified)
-async def keep_answer(tx: Tx, event: ApplicationClarified, _header: Header) -> None:
+async def keep_answer(tx: Tx, event: ApplicationClarified, header: Header) -> None:
     """So they do what was answered."""
-    await store.keep_answer(tx.db, event)
+    await store.keep_answer(tx.db, event, header.id)
+
+
+@handlers.on(DisclosureErased)
+async def forget_blocks(tx: Tx, event: DisclosureErased, _header: Header) -> None:
+    """What was erased is not kept here either; what it takes to score goes on to hold."""
+    await store.forget(tx.db, event)
 
 
 @handlers.on(CycleScreened)
 async def fix_eligible(tx: Tx, event: CycleScreened, _header: Header) -> None:
     """Of what closing stated, this is reviewed."""
     await store.save_cycle(tx.db, end_screening(await known_cycle(tx, event.cycle), event))
+
+
+@handlers.on(EvidenceProbed)
+async def keep_figures(tx: Tx, event: EvidenceProbed, header: Header) -> None:
+    """Reviewers see what a government's Open311 server says."""
+    await probes.keep_probe(tx.db, event, header)
+
+
+@handlers.on(WithdrawalAccepted)
+async def release_application(tx: Tx, event: WithdrawalAccepted, header: Header) -> None:
+    """The board gave it back: reviewers are done with it. The set that was closed, and who was drawn, stay."""
+    await store.release(tx.db, event.application, header.id)
 
 
 Settling = CycleClosed | CycleScreened | ApplicationSubmitted | ApplicationWithdrawn | ApplicationScreened

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from schemas.applications import ApplicationSubmitted
     from schemas.cycles import CycleOpened
-    from schemas.reviews import ApplicationScored, ReviewAssigned, ReviewerEnrolled, ReviewSubmitted
+    from schemas.envelope import Header
+    from schemas.erasures import DisclosureErased
+    from schemas.reviews import Account, ApplicationScored, ReviewAssigned, ReviewerEnrolled, ReviewSubmitted
     from schemas.screening import ApplicationClarified, ApplicationScreened
     from services.chassis.auth import Principal
     from services.chassis.database import Connection
@@ -124,21 +126,23 @@ async def standing_version(db: Connection, application: str) -> tuple[int | None
     return (None, False) if row is None else (row["version"], row["seated"])
 
 
-async def enter_application(db: Connection, event: ApplicationSubmitted, event_id: str) -> None:
+async def enter_application(db: Connection, event: ApplicationSubmitted, header: Header) -> None:
     """Keep a version in place of an earlier one."""
     answers = event.answers or {}
     await db.execute(
         """
-        insert into projection.application (application, cycle, version, submitted, identity, claims, answers, claimed)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        insert into projection.application
+            (application, cycle, version, submitted, submitted_at, identity, claims, answers, claimed)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         on conflict (application) do update set version = excluded.version, submitted = excluded.submitted,
-            withdrawn = false, identity = excluded.identity, claims = excluded.claims, answers = excluded.answers,
-            claimed = excluded.claimed
+            submitted_at = excluded.submitted_at, withdrawn = false, identity = excluded.identity,
+            claims = excluded.claims, answers = excluded.answers, claimed = excluded.claimed
         """,
         event.application,
         event.cycle,
         event.version,
-        event_id,
+        header.id,
+        header.time,
         event.identity and event.identity.model_dump(mode="json"),
         event.claims and event.claims.model_dump(mode="json"),
         {criterion: answer.model_dump(mode="json") for criterion, answer in answers.items()},
@@ -172,10 +176,31 @@ async def keep_question(db: Connection, event: ApplicationScreened, event_id: st
     )
 
 
-async def keep_answer(db: Connection, event: ApplicationClarified) -> None:
+async def keep_answer(db: Connection, event: ApplicationClarified, event_id: str) -> None:
     """Keep what the applicant answered."""
     text = event.private.text if event.private else ""
-    await db.execute("update projection.question set answer = $2 where question = $1", event.question, text)
+    query = "update projection.question set answer = $2, answered = $3 where question = $1"
+    await db.execute(query, event.question, text, event_id)
+
+
+async def forget(db: Connection, erasure: DisclosureErased) -> None:
+    """Delete what erased blocks said. Which criteria an erased answer called not applicable is known as before."""
+    criteria = [name.partition("/")[2] for name in erasure.digests if name.startswith("answers/")]
+    excused = erasure.claims.not_applicable if erasure.claims else []
+    await db.execute(
+        """
+        update projection.application set answers = answers - $2::text[],
+            claimed = array(select distinct one from unnest(claimed || $3::text[]) as one order by one)
+        where submitted = $1
+        """,
+        erasure.event,
+        criteria,
+        excused,
+    )
+    if "private" in erasure.digests:
+        await db.execute("update projection.question set text = '' where question = $1", erasure.event)
+        await db.execute("update projection.question set answer = '' where answered = $1", erasure.event)
+        await db.execute("update projection.reviewer set states = '{}' where reviewer = $1", erasure.about)
 
 
 async def questions(db: Connection, application: str) -> list[Any]:
@@ -193,6 +218,22 @@ async def standing(db: Connection, cycle: str) -> dict[str, Standing]:
         cycle,
     )
     return {row["application"]: Standing(row["submitted"], row["state"]) for row in rows}
+
+
+async def release(db: Connection, name: str, event: str) -> None:
+    """Have nobody read or review an application any more, wherever its own events are."""
+    await db.execute("insert into projection.released values ($1, $2) on conflict do nothing", name, event)
+
+
+async def unscored(db: Connection, cycle: str) -> int:
+    """How many of a cycle's applications were given back and will not be scored."""
+    count: int = await db.fetchval(
+        "select count(*) from projection.released join projection.application using (application)"
+        " left join projection.scored using (application)"
+        " where cycle = $1 and not withdrawn and scored.application is null",
+        cycle,
+    )
+    return count
 
 
 async def progress(db: Connection, cycle: str) -> tuple[int, int, int]:
@@ -221,14 +262,14 @@ async def reviewer_of(db: Connection, cycle: str, who: Principal) -> str | None:
     return name
 
 
-async def add_reviewer(db: Connection, event: ReviewerEnrolled, *, issuer: str, subject: str, name: str) -> bool:
+async def add_reviewer(db: Connection, event: ReviewerEnrolled, account: Account, name: str) -> bool:
     """Keep a new reviewer; False, and nothing kept, where the account is enrolled in the cycle already."""
-    account = (event.cycle, issuer, subject)
+    place = (event.cycle, account.issuer, account.subject)
     taken = "select true from private.reviewer where cycle = $1 and issuer = $2 and subject = $3"
-    if await db.fetchval(taken, *account):
+    if await db.fetchval(taken, *place):
         return False
     await keep_reviewer(db, event)
-    await db.execute("insert into private.reviewer values ($1, $2, $3, $4, $5)", event.reviewer, *account, name)
+    await db.execute("insert into private.reviewer values ($1, $2, $3, $4, $5)", event.reviewer, *place, name)
     return True
 
 
@@ -295,7 +336,9 @@ async def scorecards(db: Connection, applications: Collection[str]) -> dict[str,
     """The known ones of `applications` that have reviewers, locked in the order of their ids."""
     rows = await db.fetch(
         "select application, cycle, version, submitted, identity->>'kind', claimed from projection.application"
-        " where application = any($1::text[]) and not withdrawn order by application for update",
+        " where application = any($1::text[]) and not withdrawn"
+        " and not exists (select from projection.released r where r.application = application.application)"
+        " order by application for update",
         list(applications),
     )
     seats: dict[str, list[Seat]] = {}
@@ -348,7 +391,9 @@ async def assignments(db: Connection, reviewer: str) -> list[Any]:
     """What a reviewer was given: rows of review, application, submitted."""
     return await db.fetch(
         "select r.review, r.application, g.event is not null as submitted"
-        " from projection.review r left join projection.given g using (review) where r.reviewer = $1 order by r.review",
+        " from projection.review r left join projection.given g using (review) where r.reviewer = $1"
+        " and not exists (select from projection.released where released.application = r.application)"
+        " order by r.review",
         reviewer,
     )
 
@@ -357,10 +402,11 @@ async def review_of(db: Connection, review: str, who: Principal) -> Any:  # noqa
     """A review with its application, for the account whose review it is."""
     return await db.fetchrow(
         "select r.review, g.points::jsonb as points, g.recommendation, g.event is not null as submitted, a.application,"
-        " a.cycle, a.version, a.identity, a.claims, a.answers from projection.review r"
+        " a.cycle, a.version, a.submitted_at, a.identity, a.claims, a.answers from projection.review r"
         " join projection.application a using (application) join private.reviewer p using (reviewer)"
         " left join projection.given g using (review)"
-        " where r.review = $1 and p.issuer = $2 and p.subject = $3",
+        " where r.review = $1 and p.issuer = $2 and p.subject = $3"
+        " and not exists (select from projection.released where released.application = r.application)",
         review,
         who.issuer,
         who.subject,

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from deploy.embedded import Stack
-from schemas.applications import ApplicationWithdrawn, Withdrawal
+from schemas.screening import ApplicationClarified, Clarification
 from schemas.topics import COMMANDS, TOPICS
 from services.chassis import consumer, relay
 from services.chassis.clock import ProgramClock
@@ -177,7 +177,8 @@ class BrokerBehaviour:
     async def test_an_event_as_large_as_any_may_be_arrives(self, house: House) -> None:
         member, key = await house.join(), opaque_id()
         async with member.database.transaction() as tx:
-            tx.record(ApplicationWithdrawn(cycle="c", application=key, private=Withdrawal(reason="x" * 670_000)))
+            large = Clarification(text="x" * 670_000)
+            tx.record(ApplicationClarified(cycle="c", application=key, question="q", private=large))
             (written,) = await tx.flush()
         assert 890_000 < len(written.record) <= 900_000
         await house.shows({key: 1})

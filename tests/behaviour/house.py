@@ -16,9 +16,9 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import APIRouter
 
-from schemas.applications import ApplicationWithdrawn
 from schemas.cycles import CycleDeadlineExtended
 from schemas.envelope import Event, Header
+from schemas.screening import ApplicationClarified
 from schemas.topics import EVENT_TOPICS
 from services.chassis.breaker import Fate
 from services.chassis.database import Tx
@@ -58,7 +58,8 @@ class Member:
         """How often it had to give its partitions up."""
         handlers = Handlers()
         handlers.on(CycleDeadlineExtended)(self._note)
-        handlers.on(ApplicationWithdrawn)(self._note)
+        # What no service objects to, though its application was never submitted: all read the topic from its beginning.
+        handlers.on(ApplicationClarified)(self._note)
         self.inbox = Noting(handlers, name)
         self.service = Service(
             name=name,

@@ -6,6 +6,7 @@ import pytest
 from faststream import AckPolicy
 from faststream.kafka.subscriber.usecase import BatchSubscriber, LogicSubscriber
 
+from schemas.topics import EVENT_TOPICS, READERS
 from services.chassis.auth import KeySource, Tokens
 from services.chassis.clock import MachineClock, ProgramClock
 from services.chassis.service import Runtime, Service
@@ -51,8 +52,10 @@ def test_a_service_has_a_subscriber_for_every_topic_that_it_declares_and_for_no_
     assert heard(service) == sorted([*service.topics, *(t for more in service.subscriptions for t in more.topics)])
 
 
-def test_only_intake_listens_to_nobody() -> None:
-    assert [name for name in SERVICES if not heard(made(name))] == ["intake"]
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_reads_the_events_of_those_that_the_contract_names_for_it(name: str) -> None:
+    events = {topic.name for topic in EVENT_TOPICS.values()}
+    assert events.intersection(heard(made(name))) == {EVENT_TOPICS[one].name for one in READERS[name]}
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -24,15 +24,19 @@ from schemas.applications import (
     Answer,
     ApplicationSubmitted,
     ApplicationWithdrawn,
+    Carried,
     Claims,
     Contact,
     Identity,
+    Metric,
     Withdrawal,
 )
 from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
+from schemas.designations import WithdrawalAccepted
 from schemas.envelope import Envelope, Event, Written, b64url, parse, read
-from schemas.exact import Ratio, SetDigest
+from schemas.evidence import REMARKS, DaysToClose, EvidenceProbed, Figures, Portion, Probe
+from schemas.exact import Quantity, Ratio, SetDigest
 from schemas.reviews import (
     ApplicationScored,
     CommandRefused,
@@ -60,6 +64,7 @@ TEXT = UNSCREENED
 CHARTER = Charter.parse(TEXT)
 CRITERIA = list(CHARTER.criteria("city"))
 NA = next(name for name, one in CHARTER.criteria("city").items() if one.na_when)
+UNCHANGED = Carried(mark="unchanged", since="2009-2011")
 SEED = bytes(range(32))
 
 
@@ -136,7 +141,9 @@ class Scoring:
             ),
             claims=Claims(facts={"channels": ["phone"]}, assumed=[], metrics=[]),
             answers={
-                criterion: Answer(not_applicable="none here") if criterion == claim else Answer(statement="Yes.")
+                criterion: Answer(not_applicable="none here")
+                if criterion == claim
+                else Answer(statement="Yes.", carried=UNCHANGED)
                 for criterion in CRITERIA
             },
             contact=Contact(official="o", title="t", email="o@town.example"),
@@ -376,6 +383,8 @@ async def test_a_reviewer_reads_the_application_and_its_own_points_and_nobody_el
     assert before["identity"]["name"] == "Town"
     assert before["claims"]["facts"] == {"channels": ["phone"]}
     assert before["answers"][NA]["not_applicable"] == "none here"
+    marked = {name for name, answer in before["answers"].items() if answer["carried"] == UNCHANGED.model_dump()}
+    assert marked == {*CRITERIA} - {NA}
     assert (before["criteria"], before["points"], before["state"]) == (CRITERIA, None, "assigned")
     assert "contact" not in before
     assert "o@town.example" not in str(before)
@@ -386,6 +395,79 @@ async def test_a_reviewer_reads_the_application_and_its_own_points_and_nobody_el
         assert (await scoring.call("GET", path, who=who, role=role)).status_code == 404
     assert (await scoring.call("GET", f"/v1/reviews/{opaque_id()}", who=me)).status_code == 404
     assert (await scoring.call("GET", "/v1/reviews/%00", who=me)).status_code == 400
+
+
+async def test_a_reviewer_sees_what_stands_beside_an_application_and_what_the_governments_server_said(
+    scoring: Scoring,
+) -> None:
+    await scoring.open()
+    people = [await scoring.enrol("Maine") for _ in range(3)]
+    name, now = opaque_id(), datetime.now(UTC)
+    usual = next(metric for metric in CHARTER.metrics if metric.plausible)
+    figures = [
+        Metric(id=usual.id, value=Quantity.parse(value), unit=usual.unit, period=period, published=True)
+        for value, period in ((usual.plausible[1], "2009"), ("999999", "2010"))  # type: ignore[index]
+    ]
+    claims = Claims(facts={}, assumed=[], metrics=figures)
+    sent = scoring.application(name).model_copy(update={"claims": claims})
+    for sequence, (days, drops) in enumerate(((-3, []), (-2, ["on_time"]), (1, []), (2, ["freshness"])), 1):
+        event = probed(f"g-{name}", f"p{sequence}-{name}", drops)
+        await publish(scoring.kafka, event, sequence, time=now + timedelta(days=days))
+    await publish(scoring.kafka, probed(f"other-{name}", f"p5-{name}", []), 1, time=now)
+    scoring.versions[name] = (await publish(scoring.kafka, sent, 1, time=now)).header.id
+    await scoring.close()
+    await scoring.until("assigned")
+
+    async def all_told() -> bool:
+        return len((await scoring.shown_to(people[0], name))["probes"]) == 3
+
+    await eventually(all_told)
+    shown = await scoring.shown_to(people[0], name)
+    told = [(one["probe"].split("-")[0], one["after_submission"], one["claims"]["drops"]) for one in shown["probes"]]
+    assert told == [("p2", False, ["on_time"]), ("p4", True, ["freshness"]), ("p3", True, [])]
+    first = shown["probes"][0]
+    assert first["claims"]["figures"]["on_time"] == {"part": 3, "whole": 4}
+    assert (first["claims"]["from_day"], first["claims"]["until_day"]) == ("2026-01-01", "2026-03-31")
+    assert first["remarks"] == [REMARKS["no-discovery"]]
+    assert shown["definitions"].keys() == first["claims"]["figures"].keys()
+    assert all(shown["definitions"].values())
+    (doubt,) = shown["doubts"]
+    assert (doubt["metric"], doubt["period"]) == (usual.id, "2010")
+    assert "outside what is usual" in doubt["detail"]
+    assert shown["version"] == 1
+    assert datetime.fromisoformat(shown["submitted_at"]) - now < timedelta(seconds=1)
+    assert shown["identity"]["tier"] == "T1"
+
+
+def probed(government: str, probe: str, drops: list[Any]) -> EvidenceProbed:
+    """A probe that found four promised requests, three of which were closed in time."""
+    figures = Figures(
+        requests=4,
+        services=1,
+        listed_services=None,
+        closed=Portion(part=4, whole=4),
+        promised=Portion(part=4, whole=4),
+        on_time=Portion(part=3, whole=4),
+        overdue=Portion(part=0, whole=0),
+        days_to_close=DaysToClose(count=0, median=None, ninth_decile=None),
+        channels=[],
+        with_channel=0,
+        latest=None,
+        days_since_latest=None,
+        contradictory=0,
+    )
+    claims = Probe(
+        endpoint="https://311.town.example/v2",
+        jurisdiction="",
+        from_day=date(2026, 1, 1),
+        until_day=date(2026, 3, 31),
+        figures=figures,
+        remarks=["no-discovery"],
+        previous=None,
+        drops=drops,
+        raw_sha256="0" * 64,
+    )
+    return EvidenceProbed(government=government, probe=probe, claims=claims)
 
 
 # Barriers
@@ -485,6 +567,30 @@ async def test_what_was_withdrawn_before_the_close_may_come_after_the_assignment
     assert await scoring.parked(gone) == []
     progress = await scoring.progress()
     assert (progress["state"], progress["submitted"], progress["assigned"]) == ("assigned", 1, 3)
+
+
+async def test_what_the_board_gave_back_is_neither_read_nor_reviewed_any_more_and_nobody_waits_for_it(
+    scoring: Scoring,
+) -> None:
+    people, (gone, stays) = await scoring.three_reviewers("Ohio", "Utah")
+    assert (await scoring.hand_in(people[0], gone)).status_code == 201
+    mine = f"/v1/me/assignments?cycle={scoring.cycle}"
+    listed = (await scoring.call("GET", mine, who=people[1].subject)).json()
+    (review,) = [one["review"] for one in listed if one["application"] == gone]
+    accepted = WithdrawalAccepted(cycle=scoring.cycle, application=gone, requested=opaque_id())
+    await publish(scoring.kafka, accepted, 1)
+
+    async def one_left() -> bool:
+        return [one["application"] for one in (await scoring.call("GET", mine, who=people[1].subject)).json()] == [
+            stays
+        ]
+
+    await eventually(one_left)
+    assert (await scoring.call("GET", f"/v1/reviews/{review}", who=people[1].subject)).status_code == 404
+    assert (await scoring.hand_in(people[1], gone)).status_code == 404
+    for person in people:
+        assert (await scoring.hand_in(person, stays)).status_code == 201
+    await scoring.until("scored")
 
 
 async def test_too_few_reviewers_are_reported_and_the_enrolment_that_suffices_assigns(scoring: Scoring) -> None:

@@ -1,49 +1,36 @@
-"""Evidence over HTTP: files come in by tus 1.0 (creation, expiration, termination) and go out as attachments only.
-
-A file is read by its government's people, and by the program once the cycle is closed, which is noted.
-"""
+"""Evidence over HTTP: files come in by tus 1.0 (creation, expiration, termination); `reading` is how they go out."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Header, Request, Response
 
 from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem, not_found
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, StreamingRoute, Writing
-from services.intake.access import acting, known_cycle, known_government, sheet_of
+from services.intake.access import acting, known_cycle, sheet_of
 from services.intake.applications import domain as applications
 from services.intake.applications import store as drafts
-from services.intake.applications.drafts import Draft
-from services.intake.applications.submission import readable
-from services.intake.archive import Archive
-from services.intake.evidence import store
+from services.intake.evidence import reading, store
 from services.intake.evidence.domain import (
-    Allowance,
     Upload,
-    citations,
     metadata,
     must_be_removable,
     must_continue,
     must_have_room,
     named,
 )
-from services.intake.evidence.forms import FilesView, LinksView, UploadView
-from services.intake.evidence.links import links
-from services.intake.evidence.uploads import Receiving
-from services.intake.evidence.views import TUS, address, cited_at, file_view, link_view, progress, upload_view
+from services.intake.evidence.forms import Hash, UploadView
+from services.intake.evidence.uploads import Receiving, allowance_of
+from services.intake.evidence.views import TUS, address, cited_at, progress, upload_view
 from services.intake.forms import Named
 from services.intake.locks import OWNED
 
 if TYPE_CHECKING:
     from services.chassis.auth import Principal
     from services.chassis.database import Connection, Tx
-    from services.intake.applications.residents import Own
     from services.intake.applications.store import Sheet
     from services.intake.governments.domain import Role
     from services.intake.settings import IntakeSettings
@@ -53,7 +40,6 @@ streaming = APIRouter(route_class=StreamingRoute)
 
 MEDIA = "application/offset+octet-stream"
 
-Hash = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str | None, Header(max_length=20)]
 Length = Annotated[int, Header(ge=0, le=2**40)]
 
@@ -95,7 +81,7 @@ async def begin_upload(  # noqa: PLR0913  (what tus sends in headers)
     sheet = await sheet_of(tx.db, who, application, lock=OWNED)
     person, _ = await acting(tx.db, who, sheet.government, "lead", "editor")
     await _must_be_editable(tx, sheet)
-    allowance = _allowance(settings)
+    allowance = allowance_of(settings)
     cycle = await known_cycle(tx.db, sheet.cycle)
     name, kind, criterion = named(metadata(upload_metadata), cycle.charter, allowance.kinds)
     kept = await store.files(tx.db, application)
@@ -186,52 +172,6 @@ async def end_upload(
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-@router.get("/applications/{application}/files")
-async def list_files(application: Named, who: SignedIn, service: Asked) -> FilesView:
-    """The application's files, and where the draft cites them."""
-    sheet = await readable(service, who, application, "files")
-    async with service.database.reading() as db:
-        kept = await store.files(db, application)
-        held = [one.bytes for one in kept.values()] + await store.coming(db, application)
-        own = await _own(db, sheet)
-    allowance, places = _allowance(service.settings), cited_at(sheet.content)
-    return FilesView(
-        files=[file_view(application, one, places.get(one.sha256, []), own) for one in kept.values()],
-        files_left=max(0, allowance.files - len(held)),
-        bytes_left=max(0, allowance.total_bytes - sum(held)),
-    )
-
-
-@streaming.get(
-    "/applications/{application}/files/{sha256}",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"*/*": {}}, "description": "The file, as an attachment of the type that it is."}},
-)
-async def give_file(application: Named, sha256: Hash, who: SignedIn, service: Asked) -> StreamingResponse:
-    """The file itself: to be kept by whoever reads it, never shown or run where it comes from."""
-    # No snapshot is held while it is sent: that takes as long as its reader does.
-    await readable(service, who, application, f"files/{sha256}")
-    async with service.database.reading() as db:
-        kept = (await store.files(db, application)).get(sha256)
-    stream = None if kept is None else await Archive.of(service.settings, "files").stream(sha256)
-    if kept is None or stream is None:
-        raise not_found("There is no such file in this application.")
-    digest = b64encode(bytes.fromhex(sha256)).decode()
-    return StreamingResponse(
-        stream,
-        media_type=kept.type,
-        headers={
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(kept.name, safe='')}",
-            "Content-Length": str(kept.bytes),
-            "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Repr-Digest": f"sha-256=:{digest}:",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, no-store",
-        },
-    )
-
-
 @router.delete("/applications/{application}/files/{sha256}", status_code=204)
 async def remove_file(application: Named, sha256: Hash, tx: Writing, who: SignedIn, service: Asked) -> None:
     """Remove a file that no submitted version cites, nor the draft."""
@@ -242,22 +182,6 @@ async def remove_file(application: Named, sha256: Hash, tx: Writing, who: Signed
     must_be_removable(kept, cited_at(sheet.content).get(sha256, []))
     await _must_be_editable(tx, sheet)
     await store.remove_file(tx.db, application, sha256, service.clock.machine.now())
-
-
-# --- links ----------------------------------------------------------------------------------------------------------
-
-
-@router.get("/applications/{application}/links")
-async def list_links(application: Named, who: SignedIn, service: Asked) -> LinksView:
-    """The links that the draft cites, and what the last look at each of them found."""
-    sheet = await readable(service, who, application, "links")
-    async with service.database.reading() as db:
-        known = await links(db, application)
-    cited: dict[str, list[str]] = {}
-    for one in citations(sheet.content):
-        if one.url:
-            cited.setdefault(one.url, []).append(one.field)
-    return LinksView(links=[link_view(url, fields, known.get(url)) for url, fields in cited.items()])
 
 
 # --- shared ---------------------------------------------------------------------------------------------------------
@@ -276,20 +200,11 @@ async def _must_be_editable(tx: Tx, sheet: Sheet) -> None:
     applications.must_be_editable(cycle, await drafts.application(tx.db, sheet.application), tx.clock.now())
 
 
-async def _own(db: Connection, sheet: Sheet) -> Own:
-    cycle, government = await known_cycle(db, sheet.cycle), await known_government(db, sheet.government)
-    return applications.ground(cycle, government, Draft.model_validate(sheet.content)).own
-
-
 def _must_be_tus(version: str | None) -> None:
     if version != TUS:
         detail = f"Uploads speak tus {TUS}: send Tus-Resumable: {TUS}."
         raise Problem(412, "tus-version", detail, headers={"Tus-Version": TUS})
 
 
-def _allowance(settings: IntakeSettings) -> Allowance:
-    kinds = frozenset(settings.files_kinds.split(","))
-    return Allowance(kinds, settings.files_bytes, settings.files_count, settings.files_total_bytes)
-
-
 router.include_router(streaming)
+router.include_router(reading.router)

@@ -160,11 +160,12 @@ class Citation:
 
 
 def citations(content: Document) -> Iterator[Citation]:
-    """The evidence in a draft's document or in a section's content."""
+    """The evidence in a draft's document, in a section's content, or in a version, which says more of a file."""
     for criterion, answer in content.get("answers", {}).items():
         for number, one in enumerate(answer.get("evidence", [])):
             field = pointer(("answers", criterion, "evidence", number))
-            yield Citation(field, one.get("url", ""), one.get("file") or "")
+            file = one.get("file") or ""
+            yield Citation(field, one.get("url", ""), file["sha256"] if isinstance(file, dict) else file)
 
 
 def must_be_uploaded(cited: Sequence[Citation], files: Mapping[str, object]) -> None:
@@ -187,7 +188,11 @@ def names_of_residents(name: str, own: Own = Own()) -> list[str]:  # noqa: B008 
 
 
 def doubts(
-    content: Document, charter: Charter, files: Mapping[str, Kept], broken: Mapping[str, str], own: Own
+    content: Document,
+    charter: Charter,
+    files: Mapping[str, Kept] | Mapping[str, File],
+    broken: Mapping[str, str],
+    own: Own,
 ) -> list[Warned]:
     """What to look at again before a submission: files with residents' data in their names, links that lead nowhere.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Path
 from pydantic import BaseModel
 
 from schemas.envelope import Instant
 from services.intake.evidence.domain import State
+
+Hash = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FileView(BaseModel):
     """An uploaded file. To cite it, give an evidence its `sha256` as `file`.
 
     `cited_at` are the pointers of the evidence in the draft that cites it; `frozen` says that a submitted version does.
-    `warnings` say what in its name looks like a resident's.
+    `warnings` say what in its name looks like a resident's. A reviewer sees the pointers of the submitted version.
     """
 
     sha256: str
@@ -21,8 +26,8 @@ class FileView(BaseModel):
     bytes: int
     criterion: str
     address: str
-    uploaded_by: str
-    """A person id."""
+    uploaded_by: str | None
+    """A person id; null to a reviewer."""
     uploaded_at: Instant
     cited_at: list[str]
     frozen: bool
@@ -30,7 +35,10 @@ class FileView(BaseModel):
 
 
 class FilesView(BaseModel):
-    """An application's files, the oldest first, and how many more there may be: files, and bytes of all together."""
+    """An application's files, and how many more there may be: files, and bytes of all together.
+
+    The oldest first; to a reviewer, in the order in which they are cited, and there may be no more.
+    """
 
     files: list[FileView]
     files_left: int
@@ -49,7 +57,7 @@ class UploadView(BaseModel):
 
 
 class LinkView(BaseModel):
-    """A link of the draft, where it is cited, and what the last look at it found.
+    """A link of the draft or, to a reviewer, of the submitted version, with what the last look at it found.
 
     `broken`: it leads nowhere. `unclear`: the server answers otherwise to programs than to people, or the link begins
     with http://, which is not looked at. `title` is the page's when it was last reachable, at `seen_at`.
@@ -66,6 +74,6 @@ class LinkView(BaseModel):
 
 
 class LinksView(BaseModel):
-    """The links of a draft in the order of their first citation."""
+    """The links in the order of their first citation."""
 
     links: list[LinkView]

@@ -23,6 +23,7 @@ from services.chassis.refusal import RefusedError
 from services.intake.archive import CHUNK, Archive, ArchiveAwayError
 from services.intake.evidence import store
 from services.intake.evidence.content import KINDS, must_be
+from services.intake.evidence.domain import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,9 +33,16 @@ if TYPE_CHECKING:
     from services.chassis.database import Tx
     from services.chassis.service import Service
     from services.intake.evidence.domain import Upload
+    from services.intake.settings import IntakeSettings
 
 IDLE_SECONDS = 60.0
 """For the next bit to come."""
+
+
+def allowance_of(settings: IntakeSettings) -> Allowance:
+    """What one application may hold here."""
+    kinds = frozenset(settings.files_kinds.split(","))
+    return Allowance(kinds, settings.files_bytes, settings.files_count, settings.files_total_bytes)
 
 
 class Receiving:

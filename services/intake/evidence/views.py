@@ -34,7 +34,7 @@ def address(application: str, sha256: str) -> str:
 
 
 def cited_at(content: Document) -> dict[str, list[str]]:
-    """Where a draft cites its files, by SHA-256."""
+    """Where a draft or a version cites files, by SHA-256."""
     found: dict[str, list[str]] = {}
     for one in citations(content):
         found.setdefault(one.file, []).append(one.field)
@@ -53,8 +53,8 @@ def upload_view(upload: Upload) -> UploadView:
     )
 
 
-def file_view(application: str, kept: Kept, places: list[str], own: Own) -> FileView:
-    """A file that the draft cites at these places."""
+def file_view(application: str, kept: Kept, places: list[str], own: Own | None) -> FileView:
+    """A file that is cited at these places; without `own`, as a reviewer sees it: by whom it came is no matter then."""
     return FileView(
         sha256=kept.sha256,
         name=kept.name,
@@ -62,11 +62,11 @@ def file_view(application: str, kept: Kept, places: list[str], own: Own) -> File
         bytes=kept.bytes,
         criterion=kept.criterion,
         address=address(application, kept.sha256),
-        uploaded_by=kept.person,
+        uploaded_by=kept.person if own is not None else None,
         uploaded_at=kept.at,
         cited_at=places,
         frozen=kept.frozen,
-        warnings=names_of_residents(kept.name, own),
+        warnings=names_of_residents(kept.name, own) if own is not None else [],
     )
 
 

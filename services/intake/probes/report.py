@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from schemas.evidence import REMARKS
 from schemas.exact import basis_points
 
 if TYPE_CHECKING:
     from schemas.evidence import Figures, Portion, Remark
     from services.intake.probes.domain import Reading
-
-REMARKS: Final[dict[Remark, str]] = {
-    "no-discovery": "The server has no discovery document; its address was taken as it was given.",
-    "incomplete": "Not every part of the window could be read: the figures are of what was.",
-    "no-times": "Most records were changed in one minute, so that says when they were copied: no times to close.",
-    "outside-window": "The server also answered with requests of other times, which do not count.",
-}
 
 
 def report(reading: Reading, figures: Figures, remarks: Sequence[Remark]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.applications import Evidence
 from services.chassis.refusal import RefusedError
 from services.intake.applications.drafts import Draft, answers
 from services.intake.applications.findings import Ground, obstacles
@@ -212,6 +213,13 @@ def test_evidence_is_found_where_it_is_cited() -> None:
     must_be_uploaded(found, {HASH: kept_as()})
     error = refused("unknown-file", must_be_uploaded, found, {})
     assert error.violations[0].field == "/answers/a~1b/evidence/1/file"
+
+
+def test_a_version_cites_a_file_with_all_that_proves_it() -> None:
+    evidence = Evidence(url="", file=kept_as().file).model_dump(mode="json")
+    assert list(citations({"answers": {"c": {"evidence": [evidence]}}})) == [
+        Citation("/answers/c/evidence/0", "", kept_as().sha256)
+    ]
 
 
 def test_a_file_stands_in_for_a_link_and_goes_into_the_answer() -> None:

@@ -54,7 +54,7 @@ def stated(found: Figures) -> dict[str, Any]:
     }
 
 
-# --- the samples -----------------------------------------------------------------------------------------------------
+# --- the samples: real answers, where they lie beside the repository; the twins below run everywhere -----------------
 
 if SAMPLES.exists():
 

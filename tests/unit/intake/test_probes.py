@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas.evidence import REMARKS, Portion, Probe
+from schemas.evidence import REMARKS, Figures, Portion, Probe
 from services.chassis.refusal import RefusedError
 from services.cli.main import main
 from services.intake.probes.domain import PAUSED_AFTER, Endpoint, Reading, Run, ask, look, manifest, probed
@@ -75,6 +75,11 @@ def test_the_schedule_needs_no_rest() -> None:
 def test_a_schedule_stands_still_after_so_many_failures_in_a_row() -> None:
     assert not replace(ENDPOINT, failures=PAUSED_AFTER - 1).paused
     assert replace(ENDPOINT, failures=PAUSED_AFTER).paused
+
+
+def test_every_figure_has_a_definition_in_words() -> None:
+    assert Figures.definitions().keys() == Figures.model_fields.keys()
+    assert all(Figures.definitions().values())
 
 
 # --- what a probe says -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from schemas.applications import Answer, ApplicationSubmitted, ApplicationWithdr
 from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.exact import SetDigest
+from schemas.reviews import Account, Reviewer
 from schemas.screening import CycleScreened
 from services.scoring.assignment import ImpossibleError
 from services.scoring.cycle import (
@@ -104,9 +105,9 @@ def test_too_few_reviewers_are_said_and_nothing_is_assigned() -> None:
 
 
 def test_an_enrolment_keeps_states_once_and_trimmed() -> None:
-    event = enroll(cycle(), "r", ["Utah ", "Utah", " Iowa", " "])
-    assert event.private is not None
-    assert event.private.states == ["Iowa", "Utah"]
+    account = Account(issuer="https://id.example", subject="r-1")
+    event = enroll(cycle(), "r", ["Utah ", "Utah", " Iowa", " "], account)
+    assert event.private == Reviewer(states=["Iowa", "Utah"], account=account)
 
 
 def submitted(version: int = 1) -> ApplicationSubmitted:
