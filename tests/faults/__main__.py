@@ -1,21 +1,45 @@
-"""`python -m tests.faults RUNS [FIRST]`: the fault suite so many times, each with another seed; says what went wrong.
+"""`python -m tests.faults RUNS [FIRST]`: the whole fault suite so many times, each with another seed.
 
-Exit 0 only if nothing did. `make faults RUNS=20` runs it.
+Every file here, two at a time, each in a process and on parts of its own; per run its kills, events, violations and
+seconds by file, and what went wrong. Exit 0 only if nothing did. `make faults RUNS=20` runs it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITE = "tests/faults/test_killed_services.py"
-KILLS = re.compile(r"^\d+ kills, \d+ events", re.MULTILINE)
+FILES = sorted(Path(__file__).parent.glob("test_*.py"))
+AT_ONCE = 2
+TOLD = re.compile(r"^(?:\d+ [a-z]+, )*\d+ violations$", re.MULTILINE)
+"""What a verdict says of a test, also of one that fails."""
 SHOWN = 80
-"""Lines of what went wrong, at most."""
+"""Lines of what went wrong in a file, at most."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file."""
+
+    name: str
+    failed: bool
+    seconds: float
+    output: str
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Kills and other faults, events, violations."""
+        found = Counter[str]()
+        for number, what in re.findall(r"(\d+) ([a-z]+)", " ".join(TOLD.findall(self.output))):
+            found[what] += int(number)
+        return found
 
 
 def say(text: str) -> None:
@@ -23,24 +47,50 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201  (that is what it is run for)
 
 
-def main(runs: int, first: int) -> int:
-    """Run, and count the runs that failed."""
-    failed: list[int] = []
-    for seed in range(first, first + runs):
+async def test(file: Path, seed: int, free: asyncio.Semaphore) -> Result:
+    """Run one file."""
+    options = ["-q", "-rfEP", "-m", "long", "--tb=short", "--show-capture=stdout"]
+    options += [f"--fault-seed={seed}", f"--hypothesis-seed={seed}"]
+    async with free:
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-rP", "-m", "long", "--tb=short", f"--fault-seed={seed}", SUITE],
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pytest", *options, str(file)),
             cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
-        kills = KILLS.search(done.stdout)
-        said = "holds" if done.returncode == 0 else "VIOLATED"
-        say(f"seed {seed}: {said}, {kills[0] if kills else '?'}, {time.monotonic() - began:.0f} s")
-        if done.returncode:
+        output, _ = await process.communicate()
+    name = file.stem.removeprefix("test_")
+    return Result(name, process.returncode != 0, time.monotonic() - began, output.decode(errors="replace"))
+
+
+async def run(seed: int, files: Iterable[Path]) -> list[Result]:
+    """Run all files, the first ones first; tell of them."""
+    began, free = time.monotonic(), asyncio.Semaphore(AT_ONCE)
+    results = await asyncio.gather(*(test(file, seed, free) for file in files))
+    counts = Counter[str]()
+    for one in results:
+        counts.update(one.counts)
+    bad = [one for one in results if one.failed]
+    said = f"FAILED {' '.join(one.name for one in bad)}" if bad else "holds"
+    took = ", ".join(f"{one.name} {one.seconds:.0f}" for one in results)
+    told = ", ".join(f"{number} {what}" for what, number in counts.items())
+    say(f"seed {seed}: {said}; {told}; {time.monotonic() - began:.0f} s ({took})")
+    for one in bad:
+        say("\n".join(one.output.splitlines()[-SHOWN:]))
+    return results
+
+
+async def main(runs: int, first: int) -> int:
+    """Run, and count the runs that failed."""
+    failed, files = list[int](), FILES
+    for seed in range(first, first + runs):
+        results = await run(seed, files)
+        # What takes longest begins first.
+        seconds = {one.name: one.seconds for one in results}
+        files = sorted(FILES, key=lambda file: -seconds[file.stem.removeprefix("test_")])
+        if any(one.failed for one in results):
             failed.append(seed)
-            say("\n".join((done.stdout + done.stderr).splitlines()[-SHOWN:]))
     again = "; again with " + " or ".join(f"--fault-seed {seed}" for seed in failed) if failed else ""
     say(f"{runs} runs, {len(failed)} with violations{again}")
     return len(failed)
@@ -48,4 +98,4 @@ def main(runs: int, first: int) -> int:
 
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(min(1, main(numbers[0] if numbers else 1, numbers[1] if len(numbers) > 1 else 1)))
+    sys.exit(min(1, asyncio.run(main(numbers[0] if numbers else 1, numbers[1] if len(numbers) > 1 else 1))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,14 +13,12 @@ from typing import Any, Self
 
 import httpx
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.charter import Charter
 from schemas.envelope import rfc3339
 from schemas.topics import CLOCK
 from services.chassis.clock import move_record
 from services.chassis.ids import opaque_id
-from services.chassis.service import Service
 from services.origin import Origin
 from tests.applicants import SMALL, complete_draft
 
@@ -62,6 +60,7 @@ class Clients:
         self.wrong: list[str] = []
         """Answers that no client should ever get."""
         self.slowest = 0.0
+        """Seconds from when a command was first sent to its success, of the one that took longest."""
         self._first_deadline = datetime.now(UTC) + timedelta(days=30)
         self._http = httpx.AsyncClient(base_url=origin.url, timeout=WAIT_SECONDS, trust_env=False)
         self._over = asyncio.Event()
@@ -84,7 +83,7 @@ class Clients:
             self._fail_early()
             return len(self.receipts) >= enough
 
-        await eventually(f"{more} more submissions", are, 60)
+        await eventually(f"{more} more submissions", are, 120)
 
     async def subscribed(self, url: str) -> None:
         """Subscribe to notices, and wait until the endpoint was challenged: deliveries go on."""
@@ -95,7 +94,7 @@ class Clients:
             path = f"/notifications/v1/subscriptions/{made['subscription']}"
             return bool((await self.insist(token, "GET", path)).json()["state"] == "confirmed")
 
-        await eventually("the endpoint to be challenged", confirmed)
+        await eventually("the endpoint to be challenged", confirmed, 60)
 
     async def close_by_the_clock(self) -> None:
         """Move program time behind the deadline, and wait until the schedule has closed the cycle."""
@@ -112,7 +111,7 @@ class Clients:
             found = await self.insist(self.token("program-admin"), "GET", f"/intake/v1/cycles/{self.cycle}")
             return bool(found.json()["state"] == "closed")
 
-        await eventually("the schedule to close the cycle", closed)
+        await eventually("the schedule to close the cycle", closed, 60)
 
     def _fail_early(self) -> None:
         for task in self._tasks:
@@ -150,12 +149,12 @@ class Clients:
     ) -> httpx.Response:
         """Send until it succeeds; AssertionError for an answer that is neither success nor a proper *come back*."""
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
+        began = time.monotonic()
         while True:
-            began = time.monotonic()
             answer = await self._http.request(method, path, json=body, headers=sent)
-            self.slowest = max(self.slowest, time.monotonic() - began)
             self.answers[answer.status_code] += 1
             if answer.is_success:
+                self.slowest = max(self.slowest, time.monotonic() - began)
                 return answer
             problem = answer.headers.get("content-type") == "application/problem+json"
             if answer.status_code != AWAY or not problem or "retry-after" not in answer.headers:
@@ -189,44 +188,6 @@ class Clients:
         while not self._over.is_set():
             await self.insist(self.token("auditor"), "GET", f"/intake/v1/cycles/{self.cycle}")
             await asyncio.sleep(0.1)
-
-
-async def settled(bootstrap: str, services: Sequence[Service], seconds: float = 20) -> None:
-    """Wait until no event is on its way: outboxes empty, topics consumed, nothing parked. TimeoutError saying what."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        ends = time.monotonic() + seconds
-        while waiting := await _in_tables(services) or await _in_topics(admin, services):
-            if time.monotonic() > ends:
-                raise TimeoutError(f"after {seconds:.0f} s there still waits: {waiting}")
-            await asyncio.sleep(0.1)
-    finally:
-        await admin.close()
-
-
-async def _in_tables(services: Sequence[Service]) -> list[str]:
-    found = []
-    for service in services:
-        for table in ("outbox", "parked"):
-            count = await service.database.pool.fetchval(f"select count(*) from chassis.{table}")  # noqa: S608  (names of our own tables)
-            found += [f"{service.name}: {count} rows in {table}"] if count else []
-    return found
-
-
-async def _in_topics(admin: AIOKafkaAdminClient, services: Sequence[Service]) -> list[str]:
-    found = []
-    for consumer in (consumer for service in services for consumer in service.consumers):
-        client = consumer.subscriber.consumer
-        held = client.assignment() if client else set()
-        if client is None or {partition.topic for partition in held} != {*consumer.topics}:
-            found.append(f"{consumer.group}: holds {len(held)} partitions")
-            continue
-        committed = await admin.list_consumer_group_offsets(consumer.group)
-        for partition, end in (await client.end_offsets(held)).items():
-            done = committed[partition].offset if partition in committed else 0
-            found += [f"{consumer.group}: {end - done} behind in {partition}"] if end > max(done, 0) else []
-    return found
 
 
 async def eventually(what: str, check: Callable[[], Awaitable[object]], seconds: float = 15) -> None:

@@ -46,6 +46,7 @@ SCHEDULED = ("before task", "after task", *COMMITTING[1:])
 DELIVERING = ("before POST", "after POST", *COMMITTING[1:])
 
 GROUPS = {
+    "intake": ("intake",),
     "scoring": ("scoring", "scoring-commands"),
     "awards": ("awards",),
     "notifications": ("notifications",),

@@ -16,6 +16,7 @@ from typing import Any, Self
 import psutil
 from aiokafka import AIOKafkaConsumer
 
+from services.chassis import database
 from services.chassis.inbox import EventInbox
 from tests.faults import lives, points
 from tests.faults.clients import eventually
@@ -23,6 +24,8 @@ from tests.faults.lives import Plan
 
 SESSION_SECONDS = 6.0
 """After which a member that says nothing is out of its group: the shortest time that a broker allows."""
+IDLE_SECONDS = 5.0
+"""After which PostgreSQL ends the transaction of a process that stands still."""
 BATCH_SECONDS = 0.15
 """How much longer each batch takes, so that whatever happens, happens in the middle of one."""
 
@@ -60,7 +63,7 @@ class Process:
         async def stands_still() -> bool:
             return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
-        await eventually("it to stand still", stands_still)
+        await eventually("it to stand still", stands_still, 60)
 
 
 class Stall:
@@ -94,6 +97,7 @@ def main() -> None:
     lives.end_with_parent()
     told = json.loads(sys.stdin.read())
     points.install(Stall(told.pop("stall")))
+    database.IDLE_SECONDS = IDLE_SECONDS
     EventInbox.process = _take_long(EventInbox.process)  # type: ignore[method-assign]
     AIOKafkaConsumer.__init__ = _impatient(AIOKafkaConsumer.__init__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

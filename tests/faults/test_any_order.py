@@ -1,10 +1,12 @@
-"""Two topics in any order that respects sequence and cause, in any batches: scoring and awards end up the same."""
+"""Topics in any order that respects sequence and cause, in any batches: every reader of two ends up the same."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, date, datetime
+from fractions import Fraction
 from hashlib import sha256
 from typing import Self
 
@@ -14,20 +16,26 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas.charter import Charter
-from schemas.cycles import CycleOpened
-from schemas.envelope import Written, parse, read
+from schemas.cycles import CohortAnnounced, CycleOpened
+from schemas.designations import DesignationExpired, DesignationGranted, Outcome, RenewalDue
+from schemas.envelope import Written, parse, read, rfc3339
+from schemas.exact import Ratio, SetDigest
+from schemas.reviews import ApplicationScored
 from schemas.topics import EVENT_TOPICS, topic_of
 from services.awards import app as awards
 from services.awards.settings import AwardsSettings
+from services.chassis.ids import opaque_id
 from services.chassis.inbox import EventInbox, isolate
 from services.chassis.issuer import Issuer
 from services.chassis.record import Record
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
+from services.notifications import app as notifications
+from services.notifications.settings import NotificationsSettings
 from services.scoring import app as scoring
 from services.scoring.settings import ScoringSettings
 from tests.given import written
-from tests.integration.test_awards import COHORT, SELECTED, Story
+from tests.integration.test_awards import AT, COHORT, SELECTED, Story
 from tests.screened import UNSCREENED
 
 pytestmark = pytest.mark.long
@@ -36,8 +44,16 @@ RuntimeMaker = Callable[[type[Settings]], Runtime]
 RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{64}\b")
 """Ids, and digests of them."""
 APPLICANTS = [applicant for applicant in COHORT.applicants if applicant.name in SELECTED]
-EVENTS = 2 + 3 * len(APPLICANTS)
+STARTS, ENDS, NOON = date(2011, 10, 17), date(2013, 10, 17), datetime(2013, 10, 17, 12, tzinfo=UTC)
+TOLD = 3 * len(APPLICANTS) + 1
+"""Events of awards, each of which makes a notice."""
+EVENTS = 2 + 3 * len(APPLICANTS) + TOLD
 REVIEWERS = 3
+NOTICES = {
+    "private.message": "select message, kind, subject, convert_from(body, 'utf8') as body from private.message",
+    "private.delivery": "select message, subject, state from private.delivery",
+}
+"""What notifications has to send, without its own ids and the order in which it came to it."""
 
 ORDERS = st.permutations(range(EVENTS))
 CUTS = st.lists(st.integers(1, EVENTS), min_size=1, max_size=EVENTS)
@@ -49,8 +65,41 @@ def story() -> Story:
     opened = read(parse(told.records[0].record))
     assert isinstance(opened, CycleOpened)
     commitment = sha256(bytes(32)).hexdigest()
-    told.records[0] = written(opened.model_copy(update={"assignment_commitment": commitment}), 1)
+    told.records[0] = written(opened.model_copy(update={"assignment_commitment": commitment}), 1, time=AT)
+    _designate(told)
     return told
+
+
+def _designate(told: Story) -> None:
+    """What awards tells of it, to the end of the terms; the day of the announcement is not said to follow from any."""
+    # Ids in the order of the names, in which the announcement lists them.
+    stem = opaque_id()[:-2]
+    designations = {one.name: f"{stem}{number:02d}" for number, one in enumerate(APPLICANTS)}
+    told.names |= {f"designation of {name}": designation for name, designation in designations.items()}
+    digest = SetDigest.of(designations.values())
+    announced = CohortAnnounced(
+        cycle=told.cycle, announced_on=STARTS, designations=digest, highlights=[], narrative=["All of them."]
+    )
+    scored = {one.header.subject: one.header.id for one in told.records if one.header.type == ApplicationScored.TYPE}
+    for applicant in APPLICANTS:
+        application, designation = told.names[applicant.name], designations[applicant.name]
+        about = {"cycle": told.cycle, "designation": designation}
+        cause = scored.get(application)
+        granted = DesignationGranted(
+            **about,
+            application=application,
+            decided=opaque_id(),
+            starts_on=STARTS,
+            ends_on=ENDS,
+            identity=told.submission(applicant, 1).identity,
+            scores=Outcome(level="designated", total=Ratio.of(Fraction(7, 10)), unmet=[]),
+        )
+        told.records += [
+            written(granted, 1, cause=cause, time=NOON),
+            written(RenewalDue(**about, days=90, ends_on=ENDS), 2, time=NOON),
+            written(DesignationExpired(**about, ended_on=ENDS), 3, time=NOON),
+        ]
+    told.records.append(written(announced, 1, time=NOON))
 
 
 def in_order(records: Sequence[Written], wishes: Sequence[int]) -> list[Written]:
@@ -87,6 +136,8 @@ class Taking:
     async def __aenter__(self) -> Self:
         await self._service.migrate()
         await self._service.database.open()
+        if self._service.name == "notifications":
+            await self._service.database.pool.execute(_SUBSCRIBE, opaque_id())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -98,6 +149,8 @@ class Taking:
             self._plain = await self.take(story(), range(EVENTS), range(EVENTS))
             assert "parked" not in self._plain
             assert self._plain.count("\n") > len(APPLICANTS)
+            if self._service.name == "notifications":
+                assert self._plain.count("private.delivery") == TOLD
         return self._plain
 
     async def take(self, told: Story, wishes: Sequence[int], cuts: Sequence[int]) -> str:
@@ -136,17 +189,32 @@ class Taking:
         pool = self._service.database.pool
         tables = await pool.fetch("select tablename from pg_tables where schemaname = 'projection' order by 1")
         names = [f"projection.{row['tablename']}" for row in tables] + ["chassis.parked"]
+        queries = dict.fromkeys(names) | (NOTICES if self._service.name == "notifications" else {})
         about_it = [f"%{name}%" for name in (told.cycle, *told.names.values())]
         recorded = await pool.fetch("select type, subject from chassis.event_log order by type")
         rows = [f"{row['type']} {row['subject']}" for row in recorded]
-        for name in names:
+        for name, query in queries.items():
+            rows_of = f"({query})" if query else name
             about = "where t::text like any($1::text[])"
-            found = await pool.fetch(f"select row_to_json(t)::text as row from {name} t {about}", about_it)  # noqa: S608  (our own)
+            found = await pool.fetch(f"select row_to_json(t)::text as row from {rows_of} t {about}", about_it)  # noqa: S608  (our own)
             rows += [f"{name} {row['row']}" for row in found]
         known = {told.cycle: "cycle", **{name: who for who, name in told.names.items()}}
         known |= {one.header.id: f"{one.header.type} {one.header.subject}" for one in told.records}
+        known |= {shown: "then" for one in told.records for shown in _shown(one.header.time)}
         mine = [row for row in rows if any(name in row for name in [told.cycle, *told.names.values()])]
         return "\n".join(sorted(RANDOM.sub("id", _named(row, known)) for row in mine))
+
+
+_SUBSCRIBE = """
+insert into private.subscription (subscription, issuer, subject, url, secret, filters, state, created_at)
+values ($1, 'i', 's', 'https://one.example', 'secret', '{}', 'confirmed', now())
+"""
+
+
+def _shown(time: datetime) -> tuple[str, str]:
+    """An event's time, as PostgreSQL and as envelopes write it."""
+    stated = rfc3339(time)
+    return stated.removesuffix("Z").rstrip("0").rstrip(".") + "+00:00", stated
 
 
 def _named(row: str, known: dict[str, str]) -> str:
@@ -156,11 +224,12 @@ def _named(row: str, known: dict[str, str]) -> str:
     return row
 
 
-@pytest.fixture(params=["scoring", "awards"])
+@pytest.fixture(params=["scoring", "awards", "notifications"])
 async def taking(request: pytest.FixtureRequest, runtime: RuntimeMaker, issuer: Issuer) -> AsyncIterator[Taking]:
     made = {
         "scoring": lambda: scoring.service(runtime(ScoringSettings)),
         "awards": lambda: awards.service(runtime(AwardsSettings)),
+        "notifications": lambda: notifications.service(runtime(NotificationsSettings)),
     }[request.param]()
     async with Taking(made, issuer) as found:
         yield found
@@ -184,7 +253,9 @@ def test_orders_respect_what_they_must() -> None:
     assert len(records) == EVENTS
     backwards = in_order(records, range(EVENTS, 0, -1))
     assert backwards != records
-    assert {topic_of(one.header.type) for one in records} == {EVENT_TOPICS[name].name for name in ("intake", "scoring")}
+    assert {topic_of(one.header.type) for one in records} == {
+        EVENT_TOPICS[name].name for name in ("intake", "scoring", "awards")
+    }
     places = {one.header.id: place for place, one in enumerate(backwards)}
     assert all(
         places[one.header.causationid] < places[one.header.id] for one in records if one.header.causationid is not None

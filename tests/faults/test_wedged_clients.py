@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from deploy.embedded import Stack
 from schemas.cycles import CycleDeadlineExtended
+from schemas.topics import TOPICS
 from services.chassis import kafka as clients
+from services.chassis import topics
 from services.chassis.clock import MachineClock, ProgramClock, follow, move_record
 from services.chassis.ids import opaque_id
 from services.chassis.relay import producer
@@ -30,7 +32,7 @@ RuntimeMaker = Callable[[type[Settings]], Runtime]
 
 @pytest.fixture
 async def witness(runtime: RuntimeMaker) -> AsyncIterator[Witness]:
-    async with Witness(runtime(Settings)) as made:
+    async with Witness(runtime(Settings), "intake") as made:
         yield made
 
 
@@ -110,6 +112,23 @@ async def test_a_producer_with_unsent_records_is_given_up_at_once(stack: Stack) 
     await given_up.send("intake.events.v1", b"never sent", partition=0)
     async with asyncio.timeout(clients.CLOSE_SECONDS + 1):
         await given_up.abandon()
+
+
+async def test_topics_are_applied_once_a_broker_that_has_just_started_counts_as_one(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls, list_topics = 0, AIOKafkaAdminClient.list_topics
+
+    async def fails_for_a_while(self: AIOKafkaAdminClient) -> Any:
+        nonlocal polls
+        polls += 1
+        if polls <= 2:
+            raise NodeNotReadyError
+        return await list_topics(self)
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "list_topics", fails_for_a_while)
+    assert await topics.apply(stack.kafka_bootstrap, TOPICS) == []
+    assert polls == 3
 
 
 async def test_program_time_is_followed_through_errors_and_never_goes_back(

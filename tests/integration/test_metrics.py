@@ -337,6 +337,7 @@ async def test_commands_that_nobody_answers_for_are_counted_by_reason(
             return (service.metrics.value(m.COMMANDS, result="ignored", reason="unreadable") or 0) >= 3
 
         await eventually(counted)
+        assert (service.metrics.value(m.PROCESS_SECONDS, group="scoring-commands") or 0) >= 1
         stands = await service.consumers[1].standing()
         assert {partition.topic for partition in stands} == {COMMANDS.name}
     finally:
@@ -358,6 +359,7 @@ async def test_what_the_ledger_holds_back_is_counted_until_it_can_be_appended(
 
         await eventually(held, 30)
         assert (service.metrics.value(m.HELD_OLDEST) or 0) > 0
+        assert (service.metrics.value(m.PROCESS_SECONDS, group="ledger") or 0) >= 1
         alarms = await service.database.pool.fetchval("select count(*) from ledger.alarm")
         await health.scrape(service)
         assert service.metrics.value(m.ALARMS) == alarms

@@ -116,6 +116,7 @@ def unassumed(designees: Sequence[Designee]) -> list[Designee]:
 
 
 def test_the_text_says_what_the_programs_own_page_says() -> None:
+    """As it is written down above; where the page lies beside the repository, also as it stands there."""
     own, _, notes = render(announced(), "text").partition("\nNote: ")
     heading, _, listed = own.partition("2011-2013 Citizen-Engaged Communities\n\nCity")
     assert "2011-2013 Citizen-Engaged Communities\n\nCity" + listed == LISTED

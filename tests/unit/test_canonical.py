@@ -39,23 +39,29 @@ def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
         canonical(value)
 
 
-def test_keys_are_sorted_and_control_characters_escaped_as_rfc_8785_prints_them() -> None:
-    # The escapes of RFC 8785, section 3.2.2.2; the order of section 3.2.3, restricted to ASCII keys.
-    value = {"string": '€$\u000f\nA\'B"\\\\"/', "literals": [None, True, False]}
-    assert canonical(value) == '{"literals":[null,true,false],"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'.encode()
+def vectors() -> list[tuple[Any, bytes]]:
+    """Values with their canonical bytes: as RFC 8785 prints them, and gathered ones where these lie at hand.
+
+    The escapes of its section 3.2.2.2; the order of section 3.2.3, restricted to ASCII keys.
+    """
+    printed = {"string": '€$\u000f\nA\'B"\\\\"/', "literals": [None, True, False]}
+    found = [(printed, '{"literals":[null,true,false],"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'.encode())]
+    for file in sorted((VECTORS / "input").glob("*.json")) if VECTORS.exists() else []:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        found.append((value, (VECTORS / "output" / file.name).read_bytes().strip()))
+    return found
 
 
 def test_published_vectors_that_fit_our_subset_agree() -> None:
     agreed = 0
-    for file in sorted((VECTORS / "input").glob("*.json")) if VECTORS.exists() else []:
-        value = json.loads(file.read_text(encoding="utf-8"))
+    for value, published in vectors():
         try:
             ours = canonical(value)
         except NotCanonicalError:
             continue
         agreed += 1
-        assert ours == (VECTORS / "output" / file.name).read_bytes().strip()
-    assert agreed or not VECTORS.exists()
+        assert ours == published
+    assert agreed > VECTORS.exists()
 
 
 def slowly(value: Any) -> None:

@@ -102,6 +102,7 @@ def test_every_applicant_publishes_a_service_delivery_metric_and_every_metric_sa
 
 
 def test_what_nobody_verified_is_marked_assumed() -> None:
+    """Of some designees by name; of all, where the raw facts lie beside the repository."""
     by_name = {one.name: one for one in COHORT.applicants}
     assert "mobile_channel" not in by_name["Santa Monica"].assumed
     assert "mobile_channel" in by_name["Boston"].assumed

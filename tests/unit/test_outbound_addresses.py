@@ -16,6 +16,7 @@ PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "ssrf" 
 
 
 def published(verdict: str) -> list[str]:
+    """Addresses of gathered lists, where these lie beside the repository; those below run everywhere."""
     return list(json.loads(PUBLISHED.read_bytes())[verdict]) if PUBLISHED.exists() else []
 
 

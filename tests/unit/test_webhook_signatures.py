@@ -37,7 +37,10 @@ PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "standa
 
 
 def cases() -> list[tuple[str, int, bytes, str, str, str]]:
-    """(id, timestamp, body, secret, key for verifying, signature)."""
+    """(id, timestamp, body, secret, key for verifying, signature).
+
+    Those above, and the gathered ones where these lie beside the repository.
+    """
     found = [(ID, AT, BODY, SECRET, SECRET, SIGNATURE), (ID, AT, BODY, PRIVATE, PUBLIC, ASYMMETRIC)]
     if PUBLISHED.exists():
         file = json.loads(PUBLISHED.read_bytes())

@@ -189,7 +189,10 @@ def test_other_text_is_no_checkpoint(text: str) -> None:
 
 
 def test_a_published_logs_checkpoints_are_reproduced_byte_for_byte() -> None:
-    """transparency-dev/tessera, testdata/log: the key, the words that are its leaves, and the last root."""
+    """transparency-dev/tessera, testdata/log: the key, the words that are its leaves, and the last root.
+
+    The checkpoints before it, too, where the files lie beside the repository.
+    """
     words = "one,two,three,four,five,six,seven,eit,nain,ten,ileven,twelf,threeten,fourten,fivten"
     seed = base64.b64decode("AeymY/SZAX0jZcJ8enZ5FY1Dz+wTML2yWSkK+9DSF3eg")[1:]
     key, frontier = signer("example.com/log/testdata", seed), Frontier()
