@@ -12,18 +12,16 @@ from typing import Any, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from joserfc.jwk import OKPKey
 
-from deploy.demo.calls import People, Person, until
+from deploy.demo.calls import People, until
 from deploy.demo.cohort import Applicant, Cohort
+from deploy.demo.reviewer import Reviewer
 from schemas.charter import Charter
 from schemas.envelope import rfc3339
-from schemas.reviews import ReviewBody, ReviewCommand
-from schemas.topics import CLOCK, COMMANDS
+from schemas.reviews import ReviewBody
+from schemas.topics import CLOCK
 from services.chassis.clock import move_record
-from services.chassis.ids import opaque_id
 from services.origin import Origin
-from services.scoring.commands import prove, sign
 
 # A cycle's year, as days before the announcement.
 OPENS, DEADLINE, RATIFIES = 168, 77, 14
@@ -267,20 +265,7 @@ class Cycle:
             recommendation=2 * sum(drawn.values()) >= best,
             comment="Drawn for the demonstration.",
         )
-        if reviewer.key is None:
-            await reviewer.person.post(f"/scoring/v1/cycles/{self._name}/reviews", body.model_dump(mode="json"))
-            return
-        now = int(self._origin.clock.machine.now().timestamp())
-        command = ReviewCommand(
-            aud="scoring.submissions.v1",
-            command_id=opaque_id(),
-            cycle=self._name,
-            sub=reviewer.name,
-            iat=now,
-            exp=now + 600,
-            body=body,
-        )
-        await self._kafka.send_and_wait(COMMANDS.name, sign(command, reviewer.key).encode(), key=application.encode())
+        await reviewer.send(body, self._name, self._kafka, self._origin.clock.machine.now())
 
     async def decide(self) -> None:
         """The board ratifies what the charter's rules propose."""
@@ -384,25 +369,6 @@ class Cycle:
         with zipfile.ZipFile(io.BytesIO(export)) as archive:
             lines = archive.read("events.ndjson").splitlines()
         return Counter(orjson.loads(line)["type"] for line in lines)
-
-
-class Reviewer:
-    """A reviewer of the demonstration: id in the cycle, token, key where it signs, and its assignments."""
-
-    def __init__(self, number: int, name: str, person: Person) -> None:
-        self.number = number
-        self.name = name
-        self.person = person
-        self.key: OKPKey | None = None
-        self.reviews: dict[str, str] = {}
-
-    async def register_key(self, cycle: str, now: datetime) -> None:
-        """Make a key and register it with a proof of its possession."""
-        key = OKPKey.generate_key("Ed25519", auto_kid=True)
-        proof = prove(key, self.name, int(now.timestamp()))
-        body = {"cycle": cycle, "jwk": key.as_dict(private=False), "proof": proof}
-        await self.person.post("/scoring/v1/me/keys", body)
-        self.key = key
 
 
 async def _each(items: Any, work: Callable[[Any], Awaitable[Any]]) -> list[Any]:  # noqa: ANN401  (whatever is worked on)
