@@ -226,7 +226,7 @@ def settings_table() -> str:
             if name not in seen:
                 seen.add(name)
                 default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
-                shown = "empty" if field.default == "" else default
+                shown = "empty" if not str(field.default) else default
                 lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 

@@ -27,6 +27,7 @@ from tests.screened import SCREENED
 
 MEDIA = "application/offset+octet-stream"
 TUS = {"Tus-Resumable": "1.0.0"}
+STAFF = ("program-admin", "auditor", "reviewer", "board", "subscriber", "partner")
 METADATA = f"filename {b64encode(b'figures.csv').decode()}"
 
 
@@ -65,7 +66,7 @@ async def _filled(origin: Origin, intake: Intake) -> World:
     subjects = {name: opaque_id() for name in ("lead", "editor", "viewer", "stranger")}
     tokens = {name: origin.issuer.token("applicant", subject) for name, subject in subjects.items()}
     tokens["clerk"] = origin.issuer.token("applicant", "clerk-1", email="clerk@springfield.example")
-    tokens |= {role: origin.issuer.token(role, f"{role}-1") for role in ("program-admin", "auditor", "reviewer")}
+    tokens |= {role: origin.issuer.token(role, f"{role}-1") for role in STAFF}
     lead, admin = intake.person("applicant", subjects["lead"]), intake.admin
 
     cycles = {name: await intake.cycle(SCREENED, days=30) for name in ("open", "closed", "finished")}
@@ -86,6 +87,9 @@ async def _filled(origin: Origin, intake: Intake) -> World:
         await admin.made(f"/cycles/{cycles[name]}/close")
     await admin.made(f"/cycles/{cycles['finished']}/screening/finish", {"rest_eligible": True})
 
+    cycles["again"] = await intake.cycle(SCREENED, days=60)
+    again = {"government": government, "from": "last"}
+    applications["again"] = (await lead.made(f"/cycles/{cycles['again']}/applications", again))["application"]
     path = f"/applications/{applications['open']}"
     comment = await lead.made(f"{path}/comments", {"text": "Is this so?"})
     uploads = [await _upload(intake.client, tokens["lead"], path, sent=sent) for sent in (0, len(CSV))]
@@ -117,6 +121,8 @@ async def _filled(origin: Origin, intake: Intake) -> World:
         "invitee": [one["invitee"] for one in invitees],
         "draft": [consulted["draft"]],
         "section": [one["section"] for one in sections],
+        "criterion": list(DRAFT["answers"])[:3],
+        "from": ["last"],
         "version": [1],
         "deadline": [later],
         "due": [later],

@@ -86,12 +86,20 @@ async def origin(played: tuple[Origin, Receiver]) -> Origin:
 
 
 async def screen(made: Origin, people: People) -> None:
-    """A cycle whose applications are screened: one is ineligible, one has more time, answers a question and goes on."""
+    """A cycle that somebody is invited to, whose applications are screened.
+
+    One is ineligible, one has more time, answers a question and goes on, one is given back after all.
+    """
     admin, deadline = people("program-admin", "admin-2"), made.clock.now() + timedelta(days=3)
     charter = SMALL.replace("\n[scoring]\n", f"\n{SCREENING}\n[scoring]\n")
     body = {"label": "screened", "charter": charter, "deadline": deadline.isoformat(timespec="seconds")}
     await admin.post("/intake/v1/cycles", body)
-    (lead, no), (other, yes) = [await entered(people("applicant", f"lead-{name}"), name) for name in ("No", "Yes")]
+    invited = [{"name": "Silent", "state": "Jalisco", "email": "clerk@silent.example"}]
+    await admin.post("/intake/v1/cycles/screened/campaign", {"invited": invited})
+    await admin.post("/intake/v1/cycles/screened/campaign/send", {})
+    (lead, no), (other, yes), (late, gone) = [
+        await entered(people("applicant", f"lead-{name}"), name) for name in ("No", "Yes", "Gone")
+    ]
     later = (deadline + timedelta(days=1)).isoformat(timespec="seconds")
     more = {"deadline": later, "ground": "emergencia", "reason": "a flood"}
     await admin.post(f"{yes}/extend", more)
@@ -103,13 +111,29 @@ async def screen(made: Origin, people: People) -> None:
     for subject in ("r-3", "r-4"):
         reviewer = {"subject": subject, "name": "R", "states": ["Utah"]}
         await admin.post("/scoring/v1/cycles/screened/reviewers", reviewer)
-    await admin.post(f"{yes}/screening", {"verdict": "eligible"})
+    for path in (yes, gone):
+        await admin.post(f"{path}/screening", {"verdict": "eligible"})
     await admin.post("/intake/v1/cycles/screened/screening/finish", {})
 
     async def assigned() -> bool:
         return str((await admin.get("/scoring/v1/cycles/screened"))["state"]) == "assigned"
 
     await until("reviewers to be assigned to what is eligible", assigned)
+    await late.post(f"{gone}/withdrawal-request", {"reason": "A new mayor."})
+    board = people("board", "board-2")
+
+    async def asked() -> bool:
+        return len((await board.get("/awards/v1/cycles/screened/withdrawals"))["items"]) == 2
+
+    await until("the board to have both requests", asked)
+    for path, how in ((no, "refuse"), (gone, "accept")):
+        body = {"reason": "It was found ineligible."} if how == "refuse" else {}
+        await board.post(f"/awards/v1/applications/{path.rpartition('/')[2]}/withdrawal/{how}", body)
+
+    async def settled() -> bool:
+        return bool((await late.get(f"{gone}/withdrawal-request"))["state"] == "withdrawn")
+
+    await until("the withdrawal to be known to its applicant", settled)
 
 
 async def entered(lead: Person, name: str) -> tuple[Person, str]:
@@ -188,7 +212,8 @@ async def test_a_screened_cycle_verifies_and_its_receipts_are_in_its_log(origin:
         told = [await admin.get(f"/intake/v1/applications/{one['application']}/versions/1") for one in listed]
     report = verify(raw)
     assert report.exit_code == 0, report.findings
-    assert "the 1 of them that the screening found eligible" in report.recomputed
+    assert "the 2 of them that the screening found eligible" in report.recomputed
+    assert "the 1 of them that were given back on request" in report.recomputed
     for version in told:
         stated = opened(json.dumps(version), read_keys(keys.decode()))
         assert check(stated, raw).exit_code == 0, check(stated, raw).findings
