@@ -14,6 +14,7 @@ from schemas import applications, cycles, designations, erasures, reviews
 from schemas.charter import Charter, CharterError, charter_digest
 from schemas.exact import SetDigest
 from services.awards import domain as awards
+from services.awards import rules
 from services.eligibility import eligible, own_deadlines, released
 from services.scoring import domain as scoring
 
@@ -243,7 +244,7 @@ class Recomputation:
             if made.application not in rescored:
                 continue
             scored_id, scores = rescored[made.application]
-            again = awards.outcome(charter, scores)
+            again = rules.outcome(charter, scores)
             if proposal.scored != scored_id or proposal.scores != again or made.scores != again:
                 self._bad(f"application {made.application}: the charter's rules do not give the decision in the log")
             found[made.application] = (envelope.id, again)
@@ -272,7 +273,7 @@ class Recomputation:
         for name, (_, grant) in granted.items():
             if name not in redecided:
                 self._bad(f"designation {grant.designation}: nothing in this export shows that it was earned")
-            if grant.ends_on != awards.term(charter, grant.starts_on):
+            if grant.ends_on != rules.term(charter, grant.starts_on):
                 self._bad(f"designation {grant.designation}: its term is not the charter's")
         self._report.recomputed.append(f"{len(granted)} designations: level, tier and term")
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.applications import Identity
 from schemas.designations import DecisionMade, Outcome
-from services.awards import domain, public, store, withdrawals
+from services.awards import domain, public, rules, store, withdrawals
 from services.awards.handlers import EXPIRY, RENEWAL
 from services.chassis.ids import opaque_id
 from services.chassis.problems import not_found
@@ -197,7 +197,7 @@ async def _follow(tx: Tx, cycle: Cycle, application: Application) -> None:
     if application.designation is None:
         return
     name, ends_on = application.designation.id, application.designation.ends_on
-    for days, day in domain.renewal_dates(cycle.charter, ends_on):
+    for days, day in rules.renewal_dates(cycle.charter, ends_on):
         await schedule(tx, RENEWAL, name, _midnight(day), {"days": days})
     await schedule(tx, EXPIRY, name, _midnight(ends_on))
 

@@ -1,21 +1,20 @@
-"""What follows from the charter: outcomes, terms, and what the board may do when. Pure, exact, and without a now().
+"""What the board may do when, and what follows from it. Pure, exact, and without a now(); the rules are in `rules`.
 
 A decision is *proposed* by the charter once an application is scored, *made* by the board, and *grants* a designation
 where it holds one. A cycle is announced once: when exactly the versions of applications that `CycleClosed` states are
 here, all are decided, and its day has come; where nobody stands, any day after the closing will do. What was asked back
 after the deadline stays in that set, and the board settles it before anything is decided about it. The offline
-verifier re-runs a cycle from this module alone: `outcome`, `term`, `designee`, `announce` and `cohort_announced`.
+verifier re-runs a cycle by it and `rules`: `outcome`, `term`, `designee`, `announce` and `cohort_announced`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Literal
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, Claims, Identity
-from schemas.charter import Charter, Level
+from schemas.charter import Charter
 from schemas.cycles import CohortAnnounced, CycleClosed, CycleOpened, Highlight
 from schemas.designations import (
     DecisionMade,
@@ -28,9 +27,10 @@ from schemas.designations import (
 )
 from schemas.envelope import Event
 from schemas.exact import SetDigest
-from schemas.reviews import ApplicationScored, Scores
+from schemas.reviews import ApplicationScored
 from schemas.screening import ApplicationScreened, CycleScreened, WithdrawalRequested
 from services.awards.announcement import Announcement, Designee, announce
+from services.awards.rules import outcome, term
 from services.chassis.refusal import RefusedError, Violation
 
 __all__ = [
@@ -50,13 +50,9 @@ __all__ = [
     "grant",
     "missing",
     "open_cycle",
-    "outcome",
     "propose",
     "ratify",
     "refuse_withdrawal",
-    "renewal_dates",
-    "status",
-    "term",
 ]
 
 FARTHEST = timedelta(days=366)
@@ -182,62 +178,6 @@ def _entered(event: ApplicationSubmitted, name: str) -> Application:
     if event.identity is None or event.claims is None:
         raise ValueError(f"{name}: an application without its blocks identity and claims cannot be decided")
     return Application(event.application, event.cycle, event.version, name, event.identity, event.claims)
-
-
-# --- what the charter's rules say -----------------------------------------------------------------------------------
-
-
-def outcome(charter: Charter, scores: Scores) -> Outcome:
-    """The highest level whose conditions all hold, by exact comparison; `unmet` are the lowest level's that do not.
-
-    ValueError if the scores lack an area of the charter.
-    """
-    reached = [level for level in charter.levels if not any(_unmet(charter, level, scores))]
-    lowest = charter.levels[0]
-    return Outcome(
-        level=reached[-1].id if reached else None, total=scores.total, unmet=list(_unmet(charter, lowest, scores))
-    )
-
-
-def _unmet(charter: Charter, level: Level, scores: Scores) -> Iterator[str]:
-    core = [criterion.id for area in charter.areas for criterion in area.criteria if criterion.core]
-    for criterion in core:
-        # None or absent: the criterion does not apply to this kind of applicant.
-        score = scores.criteria.get(criterion)
-        if score is not None and level.every_core is not None and score.fraction < level.every_core:
-            yield f"core:{criterion}"
-    for area in charter.areas:
-        if area.id not in scores.areas:
-            raise ValueError(f"the scores lack the charter's area {area.id!r}")
-        if scores.areas[area.id].share.fraction < level.every_area:
-            yield f"area:{area.id}"
-    if scores.total.fraction < level.total:
-        yield "total"
-
-
-def term(charter: Charter, starts_on: date) -> date:
-    """The day on which a designation that starts on `starts_on` is no longer active.
-
-    The same day so many calendar years later; a term that starts on February 29 ends on February 28 where that year
-    has none, as PostgreSQL adds years.
-    """
-    year = starts_on.year + charter.term.years
-    try:
-        return starts_on.replace(year=year)
-    except ValueError:
-        return starts_on.replace(year=year, day=28)
-
-
-def renewal_dates(charter: Charter, ends_on: date) -> list[tuple[int, date]]:
-    """(days before the end, day of the notice), earliest first."""
-    return [(days, ends_on - timedelta(days=days)) for days in charter.term.renewal_notice_days]
-
-
-def status(ends_on: date, renewal_from: date | None, today: date) -> Literal["active", "renewal-due", "expired"]:
-    """Where an announced designation stands on `today`; `renewal_from` is the day of its first notice."""
-    if today >= ends_on:
-        return "expired"
-    return "renewal-due" if renewal_from is not None and today >= renewal_from else "active"
 
 
 # --- what may be done when ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from schemas.envelope import b64url, unb64url
-from services.awards import domain, store
+from services.awards import rules, store
 from services.awards.rendering import Format, document, render
 from services.chassis.problems import Problem, not_found
 from services.chassis.web import Asked, CommandRoute, Reading
@@ -163,7 +163,7 @@ def _place(cursor: str) -> tuple[str, str]:
 
 
 def _entry(row: Any, today: date) -> DesigneeShown:  # noqa: ANN401  (a row of store.designees)
-    status = domain.status(row["ends_on"], row["renewal_from"], today)
+    status = rules.status(row["ends_on"], row["renewal_from"], today)
     return DesigneeShown.model_validate({**row, "status": status})
 
 

@@ -12,7 +12,8 @@ from schemas.applications import Claims, Identity
 from schemas.charter import Charter
 from schemas.designations import Outcome
 from schemas.exact import SetDigest
-from services.awards.domain import Announcement, Application, Cycle, Designation, renewal_dates
+from services.awards.domain import Announcement, Application, Cycle, Designation
+from services.awards.rules import renewal_dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -68,6 +68,7 @@ async def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
         yield there
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_answer_is_a_documented_one_and_none_is_a_server_error(world: World, service: str) -> None:
     # The same requests in every run: what fails here fails again.

@@ -21,7 +21,7 @@ from schemas.envelope import Event
 from schemas.exact import Ratio, SetDigest
 from schemas.reviews import ApplicationScored, AreaShare, Scores
 from schemas.screening import ApplicationScreened, CycleScreened, Screening, Verdict, WithdrawalRequested
-from services.awards import domain
+from services.awards import domain, rules
 from services.awards.domain import Application, Cycle
 from services.chassis.refusal import RefusedError
 from tests.screened import SCREENED, UNSCREENED
@@ -90,7 +90,7 @@ def test_a_level_is_reached_at_equality_and_missed_by_the_least_bit(charter: Cha
     least = Fraction(1, data.draw(st.integers(1000, 10**9)))
     areas = {area.id: level.every_area for area in charter.areas}
     cores = {name: Fraction(level.every_core or 0) for name in core(charter)}
-    exactly = domain.outcome(charter, bare(charter, total=level.total, areas=areas, cores=cores))
+    exactly = rules.outcome(charter, bare(charter, total=level.total, areas=areas, cores=cores))
     assert (exactly.level, exactly.unmet) == (level.id, [])
 
     condition = data.draw(
@@ -103,7 +103,7 @@ def test_a_level_is_reached_at_equality_and_missed_by_the_least_bit(charter: Cha
         areas={**areas, name: level.every_area - least} if what == "area" else areas,
         cores={**cores, name: cores[name] - least} if what == "core" else cores,
     )
-    missed = domain.outcome(charter, below)
+    missed = rules.outcome(charter, below)
     assert rank(charter, missed) < number
     if number == 0:
         assert missed.unmet == [condition]
@@ -115,7 +115,7 @@ def test_a_higher_score_never_lowers_the_level(charter: Charter, data: st.DataOb
     raised = data.draw(st.sampled_from(sorted(before)))
     step = data.draw(st.fractions(min_value=0, max_value=charter.scale.max - before[raised], max_denominator=6))
     after = {**before, raised: before[raised] + step}
-    lower, higher = (domain.outcome(charter, scores(charter, each)) for each in (before, after))
+    lower, higher = (rules.outcome(charter, scores(charter, each)) for each in (before, after))
     assert rank(charter, higher) >= rank(charter, lower)
     assert set(higher.unmet) <= set(lower.unmet)
 
@@ -127,7 +127,7 @@ def test_a_failing_core_criterion_cannot_be_bought_by_the_rest(charter: Charter,
     assert needed is not None
     best = {name: Fraction(charter.scale.max) for kind in charter.eligibility.kinds for name in charter.criteria(kind)}
     score = data.draw(st.fractions(min_value=charter.scale.min, max_value=needed, max_denominator=100))
-    outcome = domain.outcome(charter, scores(charter, {**best, failing: score}))
+    outcome = rules.outcome(charter, scores(charter, {**best, failing: score}))
     assert (f"core:{failing}" in outcome.unmet) == (outcome.level is None) == (score < needed)
 
 
@@ -135,29 +135,29 @@ def test_a_failing_core_criterion_cannot_be_bought_by_the_rest(charter: Charter,
 def test_nobody_is_designated_with_a_condition_unmet_and_everybody_without(
     charter: Charter, data: st.DataObject
 ) -> None:
-    outcome = domain.outcome(charter, scores(charter, data.draw(points(charter))))
+    outcome = rules.outcome(charter, scores(charter, data.draw(points(charter))))
     assert (outcome.level is None) == bool(outcome.unmet)
 
 
 def test_the_highest_level_that_holds_is_awarded() -> None:
     best = dict.fromkeys(SPANISH.criteria("municipio"), Fraction(10))
     assert [level.id for level in SPANISH.levels] == ["bronce", "plata", "oro"]
-    assert domain.outcome(SPANISH, scores(SPANISH, best)).level == "oro"
+    assert rules.outcome(SPANISH, scores(SPANISH, best)).level == "oro"
     weaker = {**best, core(SPANISH)[0]: Fraction(13, 2)}
-    assert domain.outcome(SPANISH, scores(SPANISH, weaker)).level == "plata"
+    assert rules.outcome(SPANISH, scores(SPANISH, weaker)).level == "plata"
 
 
 def test_a_core_criterion_that_does_not_apply_fails_nobody() -> None:
     best = scores(CHARTER, dict.fromkeys(CHARTER.criteria("city"), Fraction(4)))
     without = best.model_copy(update={"criteria": {**best.criteria, "crm": None}})
-    assert domain.outcome(CHARTER, without).level == "designated"
+    assert rules.outcome(CHARTER, without).level == "designated"
 
 
 def test_scores_that_lack_an_area_decide_nothing() -> None:
     best = scores(CHARTER, dict.fromkeys(CHARTER.criteria("city"), Fraction(4)))
     cut = best.model_copy(update={"areas": {}})
     with pytest.raises(ValueError, match="citizen_participation"):
-        domain.outcome(CHARTER, cut)
+        rules.outcome(CHARTER, cut)
 
 
 # --- terms ----------------------------------------------------------------------------------------------------------
@@ -165,28 +165,28 @@ def test_scores_that_lack_an_area_decide_nothing() -> None:
 
 @given(charters, st.dates(date(1990, 1, 1), date(2200, 12, 31)))
 def test_a_term_ends_on_the_same_day_so_many_years_later(charter: Charter, starts_on: date) -> None:
-    ends_on = domain.term(charter, starts_on)
+    ends_on = rules.term(charter, starts_on)
     assert ends_on.year == starts_on.year + charter.term.years
     leap_day = (starts_on.month, starts_on.day) == (2, 29)
     assert (ends_on.month, ends_on.day) in {(starts_on.month, starts_on.day), (2, 28) if leap_day else None}
 
 
 def test_a_term_that_starts_on_february_29_ends_on_february_28() -> None:
-    assert domain.term(CHARTER, date(2012, 2, 29)) == date(2014, 2, 28)
-    assert domain.term(CHARTER, date(2011, 10, 17)) == date(2013, 10, 17)
+    assert rules.term(CHARTER, date(2012, 2, 29)) == date(2014, 2, 28)
+    assert rules.term(CHARTER, date(2011, 10, 17)) == date(2013, 10, 17)
 
 
 @given(charters, st.dates(date(1990, 1, 1), date(2200, 12, 31)))
 def test_renewal_notices_come_in_order_within_the_term(charter: Charter, starts_on: date) -> None:
-    ends_on = domain.term(charter, starts_on)
-    notices = domain.renewal_dates(charter, ends_on)
+    ends_on = rules.term(charter, starts_on)
+    notices = rules.renewal_dates(charter, ends_on)
     assert [days for days, _ in notices] == list(charter.term.renewal_notice_days)
     days = [starts_on, *(day for _, day in notices), ends_on]
     assert days == sorted(set(days))
-    statuses = [domain.status(ends_on, notices[0][1], day) for day in days]
+    statuses = [rules.status(ends_on, notices[0][1], day) for day in days]
     assert statuses == ["active", *("renewal-due" for _ in notices), "expired"]
-    assert domain.status(ends_on, notices[0][1], notices[0][1] - timedelta(days=1)) == "active"
-    assert domain.status(ends_on, None, notices[0][1]) == "active"
+    assert rules.status(ends_on, notices[0][1], notices[0][1] - timedelta(days=1)) == "active"
+    assert rules.status(ends_on, None, notices[0][1]) == "active"
 
 
 # --- ratifying and announcing ---------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_scores_come_too_late_for_what_is_withdrawn_or_decided() -> None:
     )
     left = application("a", ApplicationWithdrawn(cycle="c", application="a", private=Withdrawal()))
     decided = application("a", proposed("a"), made("a"))
-    assert domain.propose(closed("a"), application("a"), scored, "e").scores == domain.outcome(
+    assert domain.propose(closed("a"), application("a"), scored, "e").scores == rules.outcome(
         CHARTER, scored.scores or pytest.fail("no scores")
     )
     for state, rule in ((left, "withdrawn"), (decided, "already-made")):

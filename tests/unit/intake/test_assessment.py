@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from schemas.charter import Charter
 from schemas.exact import Ratio
 from schemas.reviews import Points
-from services.awards.domain import outcome
+from services.awards.rules import outcome
 from services.chassis.refusal import RefusedError
 from services.intake.cycles.domain import parsed
 from services.intake.guide.domain import Answers, Assessment, assess
