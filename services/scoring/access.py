@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from pydantic import Field
 
 from services.chassis.problems import not_found
-from services.scoring import store
+from services.scoring import roster
 
 if TYPE_CHECKING:
     from services.chassis.auth import Principal
@@ -22,7 +22,7 @@ InQuery = Annotated[str, Query(pattern=_LINE)]
 
 async def known_reviewer(db: Connection, cycle: str, who: Principal) -> str:
     """The caller's id as a reviewer of the cycle; a 404 problem for everyone else."""
-    reviewer = await store.reviewer_of(db, cycle, who)
+    reviewer = await roster.reviewer_of(db, cycle, who)
     if reviewer is None:
         raise not_found("You are not enrolled as a reviewer of such a cycle.")
     return reviewer

@@ -17,7 +17,7 @@ from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem, not_found
 from services.chassis.refusal import RefusedError
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
-from services.scoring import reading, store
+from services.scoring import reading, roster, store
 from services.scoring.access import InPath, InQuery, Line, known_reviewer
 from services.scoring.commands import check_proof, public_key
 from services.scoring.cycle import enroll
@@ -109,7 +109,7 @@ async def enrol_reviewer(cycle: InPath, body: Enrolment, tx: Writing, who: Signe
     await tx.act_as(who.issuer, who.subject, cycle)
     account = Account(issuer=body.issuer or who.issuer, subject=body.subject)
     event = enroll(found, opaque_id(), body.states, account)
-    if not await store.add_reviewer(tx.db, event, account, body.name):
+    if not await roster.add_reviewer(tx.db, event, account, body.name):
         raise RefusedError("already-enrolled", "This account is enrolled in the cycle already.", field="/subject")
     tx.record(event, cause=found.opened)
     await seat_reviewers(tx, found)
@@ -142,7 +142,7 @@ async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
 async def show_me(cycle: InQuery, db: Reading, who: SignedIn) -> Me:
     """Who the caller is in a cycle."""
     reviewer = await known_reviewer(db, cycle, who)
-    return Me(reviewer=reviewer, keys=await store.kids(db, reviewer))
+    return Me(reviewer=reviewer, keys=await roster.kids(db, reviewer))
 
 
 @router.post("/me/keys", status_code=201)
@@ -152,7 +152,7 @@ async def register_key(body: NewKey, tx: Writing, who: SignedIn, service: Asked)
     key = public_key(body.jwk)
     check_proof(body.proof, key, reviewer, now=service.clock.machine.now().timestamp())
     kid = key.thumbprint()
-    if not await store.add_key(tx.db, kid, reviewer, dict(key.as_dict(private=False))):
+    if not await roster.add_key(tx.db, kid, reviewer, dict(key.as_dict(private=False))):
         raise RefusedError("key-taken", "This key was registered before: make one of its own for every cycle.")
     return Registered(kid=kid)
 

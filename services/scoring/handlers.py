@@ -15,7 +15,7 @@ from schemas.screening import ApplicationClarified, ApplicationScreened, CycleSc
 from services.chassis.failures import NotYetError
 from services.chassis.ids import opaque_id
 from services.chassis.inbox import Handlers
-from services.scoring import probes, store
+from services.scoring import probes, roster, store
 from services.scoring.assignment import ImpossibleError
 from services.scoring.cycle import assign_reviewers, close_cycle, end_screening, open_cycle, supersedes, withdraw
 
@@ -130,7 +130,7 @@ async def seat_reviewers(tx: Tx, cycle: Cycle) -> None:
     if not cycle.has_all([one.submitted for one in standing.values()]):
         return
     states = {application: one.state for application, one in standing.items()}
-    reviewers = await store.reviewers(tx.db, cycle.name)
+    reviewers = await roster.reviewers(tx.db, cycle.name)
     try:
         # In a thread: a thousand applications take a second.
         seats = await asyncio.to_thread(assign_reviewers, cycle, states, reviewers, opaque_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.reviews import ApplicationScored, ReviewAssigned, ReviewerEnrolled, ReviewSubmitted
 from services.chassis.failures import NotYetError
 from services.chassis.inbox import Handlers
-from services.scoring import store
+from services.scoring import roster, store
 from services.scoring.handlers import known_cycle
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ own = Handlers()
 async def keep_reviewer(tx: Tx, event: ReviewerEnrolled, _header: Header) -> None:
     """One more who can be assigned."""
     await known_cycle(tx, event.cycle)
-    await store.keep_reviewer(tx.db, event)
+    await roster.keep_reviewer(tx.db, event)
 
 
 @own.on(ReviewAssigned)
@@ -34,7 +34,7 @@ async def keep_seat(tx: Tx, event: ReviewAssigned, _header: Header) -> None:
         if not cycle.has_all([one.submitted for one in standing.values()]):
             raise NotYetError(f"cycle {event.cycle}: the versions that its closing stated are not all here")
         await store.save_cycle(tx.db, replace(cycle, assigned=True))
-    if event.private is None or not await store.enrolled(tx.db, event.private.reviewer):
+    if event.private is None or not await roster.enrolled(tx.db, event.private.reviewer):
         raise NotYetError(f"review {event.review}: its reviewer is not here")
     await store.add_seats(tx.db, [event])
 

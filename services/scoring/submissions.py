@@ -24,7 +24,7 @@ from schemas.reviews import ReviewCommand
 from services.chassis.metrics import COMMANDS
 from services.chassis.record import read_ahead, reading
 from services.chassis.refusal import RefusedError
-from services.scoring import store
+from services.scoring import roster, store
 from services.scoring.commands import COMMAND_TYPE, signature_holds, unpack, verifier
 from services.scoring.domain import Reason, Review, check_command, refuse
 from services.scoring.reviews import take_reviews
@@ -96,7 +96,7 @@ class Submissions:
     async def process(self, tx: Tx, records: list[Record]) -> tuple[()]:
         """Carry out or refuse every command of the batch alone; none is anybody else's affair."""
         read = self._readable(tx, records)
-        keys = await store.keys(tx.db, {one.jws.kid for one in read})
+        keys = await roster.keys(tx.db, {one.jws.kid for one in read})
         # Locked under the keys of the records, which those of their commands must equal.
         cards = await store.scorecards(tx.db, {_name(one.record.key or b"") for one in read})
         signed = await self._signed(tx, read, keys)
