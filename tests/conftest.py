@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import hypothesis
 import pytest
@@ -56,12 +57,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 async def embedded() -> AsyncIterator[Stack]:
     """Kafka and PostgreSQL as child processes, with the topics applied."""
-    with TemporaryDirectory(prefix="cec-tests-") as folder:
-        var = Path(folder)
-        var.chmod(0o755)  # as root, PostgreSQL runs as another user, who must get through
-        async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as running:
-            await topics.apply(running.kafka_bootstrap, TOPICS)
-            yield running
+    var = Path(mkdtemp(prefix="cec-tests-"))
+    var.chmod(0o755)  # as root, PostgreSQL runs as another user, who must get through
+    async with Stack(var, parts=ROOT / "var" / "parts", durable=False) as running:
+        await topics.apply(running.kafka_bootstrap, TOPICS)
+        yield running
+    _remove(var)
+
+
+def _remove(folder: Path) -> None:
+    """Without waiting for it: that many files take minutes on a disk that others use as well."""
+    subprocess.run(["sh", "-c", 'rm -rf "$0" >/dev/null 2>&1 &', str(folder)], check=True)  # noqa: S607  (any shell)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,12 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.envelope import Event, Header, Written, write
 from schemas.topics import topic_of
 from services.chassis.ids import event_id
+from services.chassis.service import Service
 
 
 def written(event: Event, sequence: int, *, cause: str | None = None, time: datetime | None = None) -> Written:
@@ -36,6 +37,17 @@ async def publish(
     made = written(event, sequence, cause=cause, time=time)
     await kafka.send_and_wait(topic_of(event.TYPE), made.record, key=event.subject.encode())
     return made
+
+
+async def from_now_on(service: Service) -> None:
+    """Have a service that is not started yet begin with what is published from now on: topics are the whole run's."""
+    for consumer in service.consumers:
+        async with AIOKafkaConsumer(
+            bootstrap_servers=service.runtime.kafka_bootstrap, group_id=consumer.group, enable_auto_commit=False
+        ) as client:
+            parts = [TopicPartition(topic, part) for topic in consumer.topics for part in range(12)]
+            client.assign(parts)
+            await client.commit(await client.end_offsets(parts))
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
