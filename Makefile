@@ -27,7 +27,7 @@ test: check ## everything that must hold: `make check`, then all tests but `make
 	$(BIN)/pytest --session-timeout=1500 $(ARGS)
 
 test-long: test-containers ## what takes longer: containers, the behaviour suite, rolling upgrades, parts that die
-	$(BIN)/pytest -m long --session-timeout=1500 $(ARGS)
+	$(BIN)/pytest -m long --session-timeout=2700 $(ARGS)
 
 test-containers: $(VENV)/.dev ## the integration tests on Kafka and PostgreSQL in Docker (brought up where it is missing)
 	$(BIN)/python -m tests.containers $(BIN)/pytest -m "not long" --session-timeout=1200 \
