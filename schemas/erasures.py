@@ -16,6 +16,8 @@ from schemas.exact import Value
 ERASABLE: Final = frozenset({"answers", "contact", "private"})
 """Classes of blocks that hold what people wrote and who they are. The others (identity, claims, scores) are a
 government's record: every re-computation rests on them."""
+RECORD: Final = frozenset({"identity", "claims", "scores"})
+"""Those others."""
 
 
 def erasable(block: str) -> bool:

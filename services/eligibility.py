@@ -61,19 +61,20 @@ def released(log: Log, standing: set[str]) -> tuple[set[str], list[str]]:
     Each on a request of its own, none of them decided.
     """
     asked = {envelope.id: event.application for envelope, event in log.of(screening.WithdrawalRequested)}
-    given = {event.application: event.requested for _, event in log.of(designations.WithdrawalAccepted)}
+    given = [(event.application, event.requested) for _, event in log.of(designations.WithdrawalAccepted)]
     kept = [(event.application, event.requested) for _, event in log.of(designations.WithdrawalRefused)]
-    settled = Counter(request for _, request in [*given.items(), *kept])
+    settled = Counter(request for _, request in [*given, *kept])
+    gone = {name for name, _ in given}
     decided = {event.application for _, event in log.of(designations.DecisionMade)}
     findings = [
         f"application {name}: its withdrawal was settled, which it did not ask for"
-        for name, request in [*given.items(), *kept]
+        for name, request in [*given, *kept]
         if asked.get(request) != name
     ]
     findings += [f"request {request}: settled more than once" for request, times in settled.items() if times > 1]
-    findings += [f"application {name}: withdrawn, yet decided" for name in sorted(given.keys() & decided)]
-    findings += [f"application {name}: withdrawn, though it did not stand" for name in sorted(given.keys() - standing)]
-    return set(given), findings
+    findings += [f"application {name}: withdrawn, yet decided" for name in sorted(gone & decided)]
+    findings += [f"application {name}: withdrawn, though it did not stand" for name in sorted(gone - standing)]
+    return gone, findings
 
 
 def _wrong_verdicts(

@@ -133,6 +133,7 @@ class Recomputation:
         self._report.findings += findings
         if self._standing is not None and found:
             self._report.recomputed.append(f"the {len(found)} of them that were given back on request")
+            self._report.attested.append("that the applicants themselves asked for what was given back")
             self._standing -= found
 
     def _granted(self) -> Iterator[tuple[str, Granted]]:

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.canonical import NotCanonicalError, canonical
 from schemas.envelope import UnreadableError, digest, parse, read
-from schemas.erasures import DisclosureErased
+from schemas.erasures import RECORD, DisclosureErased
 from schemas.topics import topic_of
 from schemas.versions import split
 from services.chassis.record import envelope_of
@@ -43,6 +43,17 @@ async def let_in(db: Connection, records: Sequence[Record]) -> tuple[list[Record
     opened = {digest(opening) for record in records for opening in _openings(record.value).values()}
     gone = await _known(db, opened)
     return [_without(record, gone) for record in records], erasures
+
+
+async def set_down(db: Connection, record: Record) -> Record:
+    """A record that failed and is kept as it is, readable or not, without what was erased.
+
+    Whatever it failed of, an erasure is remembered: what the failed attempt knew of it was rolled back.
+    """
+    (record,), _ = await let_in(db, [record])
+    value = record.value or b""
+    gone = await _known(db, {digest(token) for token in tokens(value)})
+    return record._replace(value=stripped(value, gone), read=None) if gone else record
 
 
 async def alone(db: Connection) -> None:
@@ -76,7 +87,11 @@ async def know(db: Connection, gone: Collection[str]) -> None:
 
 
 def stripped(value: bytes, gone: Collection[str]) -> bytes:
-    """A record without the openings whose digests are `gone`; of one that cannot be read, without their bytes."""
+    """A record without the openings whose digests are `gone`; of one that cannot be read, without their bytes.
+
+    A government's record is not touched, whatever an erasure says of it.
+    """
+    gone = set(gone) - {digest(opening) for opening in _openings(value, RECORD).values()}
     try:
         body = orjson.loads(value)
         openings = body["data"]["disclosures"]
@@ -90,8 +105,18 @@ def stripped(value: bytes, gone: Collection[str]) -> bytes:
 
 
 def tokens(value: bytes) -> list[str]:
-    """What may be openings in a record, readable or not."""
-    return [token.decode() for token in _TOKEN.findall(value)]
+    """What may be openings that an erasure reaches, in a record, readable or not."""
+    stays = set(_openings(value, RECORD).values())
+    return [token for found in _TOKEN.findall(value) if (token := found.decode()) not in stays]
+
+
+def readable(value: bytes) -> bool:
+    """Whether a record is an event, whose public part stays as it is."""
+    try:
+        parse(value)
+    except UnreadableError:
+        return False
+    return True
 
 
 def _erasures(records: Sequence[Record]) -> Iterable[DisclosureErased]:
@@ -119,9 +144,14 @@ def _without(record: Record, gone: Collection[str]) -> Record:
     return record._replace(value=stripped(record.value or b"", gone), read=None)
 
 
-def _openings(value: bytes | None) -> dict[str, str]:
+def _openings(value: bytes | None, classes: Collection[str] | None = None) -> dict[str, str]:
+    """The openings of a readable record, by block; only those of some classes, if given."""
     try:
         found: Any = parse(value or b"").data.get("disclosures", {})
-        return {name: opening for name, opening in found.items() if isinstance(opening, str) and opening.isascii()}
+        return {
+            name: opening
+            for name, opening in found.items()
+            if isinstance(opening, str) and opening.isascii() and (classes is None or name.partition("/")[0] in classes)
+        }
     except (UnreadableError, AttributeError):
         return {}

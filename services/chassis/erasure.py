@@ -99,11 +99,13 @@ async def erase(service: Service, tx: Tx, wanted: Erasure, outcome: Outcome) -> 
 _COLUMNS = """
 select n.nspname as schema, r.relname as "table", a.attname as column, t.typname as type, exists (
     select from pg_index i where i.indrelid = r.oid and i.indisunique and a.attnum = any(i.indkey)
-) as keyed, exists (select from pg_constraint f where f.contype = 'f' and f.confrelid = r.oid) as referenced
+) as keyed
 from pg_class r join pg_namespace n on n.oid = r.relnamespace
     join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
     join pg_type t on t.oid = a.atttypid left join pg_collation c on c.oid = a.attcollation
-where r.relkind = 'r' and t.typname in ('text', 'jsonb', 'bytea')
+where r.relkind = 'r'
+    -- Bytes are hashes, events that have yet to take effect, and what the public is sent: only kept answers are not.
+    and (t.typname in ('text', 'jsonb') or (n.nspname, r.relname, a.attname) = ('private', 'idempotency', 'body'))
     -- Ids and words of our own are no texts: they are collated "C" or checked. Accounts have a rule of their own.
     and (c.collname is distinct from 'C' or a.attname in ('url', 'host'))
     and a.attname not in ('issuer', 'subject')
@@ -132,7 +134,7 @@ async def _texts(db: Connection, wanted: Sought, column: Any, places: Counter[st
     rows = await db.fetch(few, wanted.escaped_needles if kind == "bytea" else wanted.needles)
     changed = [(at, left) for at, value in rows if (left := _emptied(wanted, value)) != value]
     # Bytes that hold a text, as kept answers do, are of no use without it.
-    if (kind == "bytea" and not column["referenced"]) or (kind == "text" and column["keyed"]):
+    if kind == "bytea" or (kind == "text" and column["keyed"]):
         await db.executemany(f"delete from {table} where ctid = $1", [(at,) for at, _ in changed])  # noqa: S608  (likewise)
     else:
         await db.executemany(f"update {table} set {name} = $2 where ctid = $1", changed)  # noqa: S608  (likewise)
@@ -162,12 +164,15 @@ where n.nspname = 'private' and r.relkind = 'r' and 2 = (
 
 
 async def _accounts(db: Connection, wanted: Sought, places: Counter[str]) -> None:
-    """An account becomes one that nobody has, and so does one whose subject is a text that is sought."""
+    """An account becomes one that nobody has, and so does one whose subject is an address that is sought.
+
+    Any other subject that is spelled like a text, such as the name that somebody gave themselves, may be anybody's.
+    """
     account = (wanted.account.issuer, wanted.account.subject) if wanted.account else (None, None)
     for (table,) in await db.fetch(_ACCOUNTS):
         query = f"""
             update private."{table}" set issuer = '', subject = 'erased ' || gen_random_uuid()
-            where issuer = $1 and subject = $2 or lower(subject) = any($3::text[])
+            where issuer = $1 and subject = $2 or subject like '%@%' and lower(subject) = any($3::text[])
         """  # noqa: S608  (likewise)
         done = await db.execute(query, *account, [text.lower() for text in wanted.texts])
         places[f"private.{table}.subject"] += _count(done)
@@ -176,13 +181,16 @@ async def _accounts(db: Connection, wanted: Sought, places: Counter[str]) -> Non
 
 
 async def _parked(db: Connection, wanted: Sought, places: Counter[str]) -> None:
-    """What is parked loses the openings in which something sought occurs; what cannot be read and says it, all."""
+    """What is parked loses the openings in which something sought occurs; what cannot be read and says it, all.
+
+    A government's record and what is public of an event stay: the event has yet to take effect.
+    """
     rows = await db.fetch("select topic, part, position, record from chassis.parked where record is not null")
     for *place, record in rows:
         gone = {digest(token) for token in erased.tokens(record) if wanted.mentioned(_said(token))}
         await erased.know(db, gone)
         without = erased.stripped(record, gone)
-        if wanted.in_text(without.decode(errors="replace")):
+        if not erased.readable(record) and wanted.in_text(without.decode(errors="replace")):
             without = b""
         if without != record:
             query = "update chassis.parked set record = $4 where topic = $1 and part = $2 and position = $3"

@@ -213,6 +213,7 @@ class EventInbox:
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Park a record that failed alone: to wait if it is only early, as poison otherwise."""
+        record = await erased.set_down(tx.db, record)
         if isinstance(error, NotYetError):
             await self._park(tx, record, envelope_of(record), reason_of(error))
         else:

@@ -103,6 +103,14 @@ def not_found(what: str = "No such thing here.") -> Problem:
     return Problem(404, "not-found", what)
 
 
+def _in_words(error: Any) -> str:  # noqa: ANN401  (pydantic's own)
+    """What is wrong; of a pattern that forbids control characters, what a person can make of it."""
+    known = error.get("ctx", {})
+    if r"\P{Cc}" in str(known.get("pattern", "")):
+        return "It must be text in one line, without control characters, and more than blanks."
+    return str(known.get("error") or error["msg"])
+
+
 def install(app: FastAPI) -> None:
     """Have every error of `app` leave as problem details."""
 
@@ -122,7 +130,7 @@ def install(app: FastAPI) -> None:
             {
                 "pointer": pointer(e["loc"][1:]),
                 "rule": e["type"],
-                "detail": str(e.get("ctx", {}).get("error") or e["msg"]),
+                "detail": _in_words(e),
             }
             for e in error.errors()
         ]

@@ -39,6 +39,6 @@ class RefusedError(Exception):
     @classmethod
     def all(cls, violations: list[Violation], *, status: int = 422) -> RefusedError:
         """One refusal for several violations, at least one."""
-        error = cls(violations[0].rule, "; ".join(v.detail for v in violations), status=status)
+        error = cls(violations[0].rule, "; ".join(dict.fromkeys(v.detail for v in violations)), status=status)
         error.violations = tuple(violations)
         return error

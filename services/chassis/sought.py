@@ -1,7 +1,8 @@
 """What is looked for when a person is erased: an account, and texts such as a name and an e-mail address. Pure.
 
-A text is found as whole words, whatever its case and however its accents are composed; an account only as the pair of
-issuer and subject, for a subject alone may be anything.
+A text is found as whole words, whatever its case, however its accents are composed, and whichever space, line break,
+underscore, apostrophe or hyphen stands in it; an account only as the pair of issuer and subject, for a subject alone
+may be anything.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Sought(BaseModel):
 
     @cached_property
     def _found(self) -> re.Pattern[str] | None:
-        either = "|".join(re.escape(_plain(text)) for text in self.texts)
+        # What has no word would be found between any two signs.
+        either = "|".join(re.escape(plain) for plain in map(_plain, self.texts) if _BETWEEN.sub("", plain))
         return re.compile(rf"(?<!\w)(?:{either})(?!\w)") if either else None
 
     def in_text(self, text: str) -> bool:
@@ -101,20 +103,24 @@ class Sought(BaseModel):
         return self.account.subject in (value.get("subject"), value.get("subject_claim"))
 
 
-_RUN = re.compile(r"[ !#-\[\]-~]{3,}")
-"""What JSON writes as it is, and no case or accent changes but A to Z."""
+_RUN = re.compile(r"[!#-&(-,.-\[\]^`-~]{3,}")
+"""What JSON writes as it is, that is written in one way, and no case or accent changes but A to Z."""
+_BETWEEN = re.compile(r"[\s_'\-\u2010\u2011\u2018\u2019\u02bc]+")
+"""What between the words of a name is written in several ways."""
+_SAME = str.maketrans({"\u2010": "-", "\u2011": "-", "\u2018": "'", "\u2019": "'", "\u02bc": "'", "_": " "})
 _SMALL = str.maketrans({chr(letter): chr(letter + 32) for letter in range(ord("A"), ord("Z") + 1)})
 
 
 def _plain(text: str) -> str:
-    return normalize("NFC", text).casefold()
+    return re.sub(r"\s+", " ", normalize("NFC", text).casefold().translate(_SAME))
 
 
 def _needles(text: str) -> list[str]:
     if runs := _RUN.findall(normalize("NFC", text)):
         return [max(runs, key=len).translate(_SMALL)]
-    # Of another script: as it may be written, in JSON, too.
-    cased = {form for one in (text, text.lower(), text.upper(), text.title()) for form in (one, _inside(one))}
+    # Of another script: its longest word as it may be written, in JSON, too.
+    word = max(_BETWEEN.split(text), key=len)
+    cased = {form for one in (word, word.lower(), word.upper(), word.title()) for form in (one, _inside(one)) if form}
     return [normalize(form, one).translate(_SMALL) for one in cased for form in ("NFC", "NFD")]
 
 

@@ -52,18 +52,20 @@ def person_erase(  # noqa: PLR0913  (what can be said about it)
             raise CommandError("this cannot be taken back: say --yes")
         typer.confirm("Erase all this, for ever?", abort=True, err=True)
     outcomes = planned if dry_run else erasing.erase(_post, wanted, dry_run=False)
-    left = 0 if dry_run else erasing.left_over(_post, wanted, wait)
     signed = next((one["receipt"] for one in outcomes if one["receipt"]), None)
+    # Before the wait: intake knows the person no more, so whoever breaks off there could not get the receipt again.
     if receipt is not None and signed is not None:
         receipt.write_text(f"{signed}\n", encoding="utf-8")
-    if as_json:
-        print_json({"dry_run": dry_run, "services": outcomes, "receipt": signed, "left_in_the_ledger": left})
-    else:
+    if not as_json:
         for line in erasing.told(outcomes):
             say(line)
         say("nothing was erased: this was a dry run" if dry_run else f"receipt: {receipt or signed}")
+    left = 0 if dry_run else erasing.left_over(_post, wanted, wait)
+    if as_json:
+        print_json({"dry_run": dry_run, "services": outcomes, "receipt": signed, "left_in_the_ledger": left})
     if left:
-        raise CommandError(f"the ledger still holds {left} sealed blocks: see that it runs, then say the same again")
+        detail = "it drops them once it runs; to look again, give the name and the address as --text with --dry-run"
+        raise CommandError(f"the ledger still holds {left} sealed blocks: {detail}")
 
 
 def _wanted(person: str | None, issuer: str, texts: list[str], files: list[str]) -> Any:  # noqa: ANN401  (imported when it is needed)

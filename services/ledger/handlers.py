@@ -86,7 +86,7 @@ class LedgerInbox:
 
     async def set_aside(self, tx: Tx, record: Record, error: Exception) -> None:
         """Keep a record that failed alone: no retry of the ledger's would mend it."""
-        await park_poison(tx, record, error, self._group)
+        await park_poison(tx, await erased.set_down(tx.db, record), error, self._group)
 
     async def retry(self, database: Database) -> None:
         """Nothing is tried again: what is held leaves with what it waits for. Warn once of what waits too long."""

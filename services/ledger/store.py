@@ -323,15 +323,20 @@ async def openings(db: Connection, log: str, size: int, classes: Sequence[str] |
 
 
 async def forget(db: Connection, erasures: Sequence[DisclosureErased]) -> None:
-    """Delete openings: of what is logged, and in what is held."""
+    """Delete openings: of what is logged, and in what is held. Only with their digests: any other stays explained."""
     if not erasures:
         return
-    blocks = [(erasure.event, name) for erasure in erasures for name in erasure.digests]
+    blocks = [(erasure.event, name, one) for erasure in erasures for name, one in erasure.digests.items()]
     await db.execute(
-        "delete from private.disclosure d using ledger.entry e, unnest($1::text[], $2::text[]) as t (id, block)"
-        " where e.id = t.id and d.log = e.log and d.index = e.index and d.block = t.block",
-        [event for event, _ in blocks],
-        [name for _, name in blocks],
+        """
+        delete from private.disclosure d
+        using ledger.entry e, unnest($1::text[], $2::text[], $3::text[]) as t (id, block, digest)
+        where e.id = t.id and d.log = e.log and d.index = e.index and d.block = t.block
+            and t.digest = translate(encode(sha256(d.opening::bytea), 'base64'), '+/=', '-_')
+        """,
+        [event for event, _, _ in blocks],
+        [name for _, name, _ in blocks],
+        [one for _, _, one in blocks],
     )
     gone = {one for erasure in erasures for one in erasure.digests.values()}
     held = await db.fetch("select id, record from private.held where id = any($1)", [one.event for one in erasures])

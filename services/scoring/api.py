@@ -38,7 +38,7 @@ class Enrolment(BaseModel):
     issuer: Line | None = None
     """The `iss` of the reviewer's tokens; absent: that of the program-admin's own."""
     name: Line
-    states: Annotated[list[Line], Field(max_length=100)]
+    states: Annotated[list[Line], Field(min_length=1, max_length=100)]
     """States in which the reviewer works, lives or is under contract, written as applicants write them."""
 
 
@@ -126,12 +126,13 @@ async def show_progress(cycle: InPath, db: Reading, who: SignedIn) -> Progress:
     standing = await store.standing(db, cycle)
     versions = [one.submitted for one in standing.values()]
     assigned, submitted, scored = await store.progress(db, cycle)
+    reviewed = len(versions) - await store.unscored(db, cycle)
     return Progress.model_validate(
         {
-            "state": found.state(versions, all_scored=scored + await store.unscored(db, cycle) == len(versions)),
+            "state": found.state(versions, all_scored=scored == reviewed),
             "submitted": len(versions),
             "assigned": assigned,
-            "reviews_expected": len(versions) * found.charter.scoring.reviewers_per_application,
+            "reviews_expected": reviewed * found.charter.scoring.reviewers_per_application,
             "reviews_in": submitted,
             "problem": await store.shortage(db, cycle),
         }

@@ -1,4 +1,4 @@
-"""What erasing a person takes here: a reviewer's name. The chassis has the account be nobody's."""
+"""What erasing a person takes here: a reviewer's name and keys. The chassis has the account be nobody's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ if TYPE_CHECKING:
 
 
 async def forget_reviewer(_service: Service, tx: Tx, wanted: Erasure, outcome: Outcome) -> None:
-    """Keep no name of the account, in whatever cycles it reviewed."""
+    """Keep no name of the account and no key that signs for it, in whatever cycles it reviewed."""
     if wanted.account is None:
         return
+    keys = await tx.db.fetch(
+        "delete from private.key using private.reviewer r"
+        " where key.reviewer = r.reviewer and r.issuer = $1 and r.subject = $2 returning kid",
+        wanted.account.issuer,
+        wanted.account.subject,
+    )
+    outcome.places["private.key"] = len(keys)
     rows = await tx.db.fetch(
         "update private.reviewer set name = '' where issuer = $1 and subject = $2 and name <> '' returning reviewer",
         wanted.account.issuer,

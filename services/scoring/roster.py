@@ -48,8 +48,8 @@ async def enrolled(db: Connection, reviewer: str) -> bool:
 
 
 async def reviewers(db: Connection, cycle: str) -> dict[str, list[str]]:
-    """The states of a cycle's reviewers, by id."""
-    rows = await db.fetch("select reviewer, states from projection.reviewer where cycle = $1", cycle)
+    """The states of a cycle's reviewers, by id; not of those that were erased, whose conflicts nobody knows."""
+    rows = await db.fetch("select reviewer, states from projection.reviewer where cycle = $1 and states <> '{}'", cycle)
     return {row["reviewer"]: row["states"] for row in rows}
 
 

@@ -237,12 +237,16 @@ async def unscored(db: Connection, cycle: str) -> int:
 
 
 async def progress(db: Connection, cycle: str) -> tuple[int, int, int]:
-    """How many reviews are assigned, how many are in, and how many applications are scored."""
+    """How many reviews are assigned, how many are in, and how many applications are scored.
+
+    Of an application that was given back before it was scored, none counts: nobody waits for them.
+    """
     row = await db.fetchrow(
         "select count(r.review), count(g.event), count(distinct s.application)"
         " from projection.application a left join projection.review r using (application)"
         " left join projection.given g using (review) left join projection.scored s using (application)"
-        " where a.cycle = $1",
+        " where a.cycle = $1 and (s.application is not null"
+        " or not exists (select from projection.released where released.application = a.application))",
         cycle,
     )
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])

@@ -391,11 +391,14 @@ async def test_a_draft_is_nobodys_but_its_peoples_and_who_leads_another_governme
 
 async def test_a_check_tells_every_problem_at_once_and_changes_nothing(team: Team) -> None:
     await team.filled()
+    named = len({one["url"] for one in (await team.viewer.got(f"{team.path}/links"))["links"]})
+    assert named
     assert (await team.viewer.made(f"{team.path}/check")) == {
         "application": team.application,
         "ready": True,
         "problems": [],
         "warnings": [],
+        "links_not_looked_at": named,
     }
     await team.editor.saved(
         team.path,

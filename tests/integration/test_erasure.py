@@ -47,6 +47,7 @@ EVERY = pytest.mark.parametrize("service", ["scoring", "awards", "notifications"
 BOTH = pytest.mark.parametrize("service", ["scoring", "ledger"], indirect=True)
 """The two ways in which records come in."""
 ONE = pytest.mark.parametrize("service", ["scoring"], indirect=True)
+LEDGER = pytest.mark.parametrize("service", ["ledger"], indirect=True)
 MAKERS: dict[str, tuple[Callable[[Runtime], Service], type[Settings]]] = {
     "scoring": (scoring, ScoringSettings),
     "awards": (awards, AwardsSettings),
@@ -93,14 +94,14 @@ class Told:
         self.submitted = written(submitted, 1, cause=self.opened.header.id)
         openings = leaf_of(self.submitted.record)[1]
         gone = {name: digest(openings[name]) for name in ("answers/b", "contact")}
-        erased = DisclosureErased(
+        self.erasure = DisclosureErased(
             cycle=cycle,
             about=self.application,
             event=self.submitted.header.id,
             digests=gone,
             claims=Excused(not_applicable=["b"]),
         )
-        self.erased = written(erased, 2, cause=self.submitted.header.id)
+        self.erased = written(self.erasure, 2, cause=self.submitted.header.id)
 
     @property
     def markers(self) -> list[str]:
@@ -210,6 +211,80 @@ async def test_poison_loses_what_is_erased(service: Service, kafka: AIOKafkaProd
     await send(kafka, told.erased)
     await eventually(lambda: remembered(service, told.erased))
     assert not [name for name in await told.left(service) if "outbox" not in name]
+
+
+@BOTH
+async def test_what_fails_is_set_aside_without_what_was_erased(service: Service, kafka: AIOKafkaProducer) -> None:
+    told = Told()
+    await send(kafka, told.erased)
+    await eventually(lambda: remembered(service, told.erased))
+    key = told.application.encode()
+    await kafka.send_and_wait(INTAKE, told.submitted.record[:-3], key=key)
+    await kafka.send_and_wait(INTAKE, told.submitted.record, key=b"another")
+
+    async def aside() -> bool:
+        kept = "select count(*) from chassis.parked where kind = 'poison' and record_key = any($1)"
+        return bool(await service.database.pool.fetchval(kept, [key, b"another"]) >= 2)
+
+    await eventually(aside)
+    assert not await told.left(service)
+
+
+@LEDGER
+async def test_an_erasure_with_another_digest_than_the_leafs_takes_nothing(
+    service: Service, kafka: AIOKafkaProducer
+) -> None:
+    told = Told()
+    forged = DisclosureErased(
+        about=told.application,
+        event=told.submitted.header.id,
+        digests={"contact": digest("another"), "answers/b": digest(leaf_of(told.submitted.record)[1]["answers/b"])},
+        claims=Excused(not_applicable=[]),
+    )
+    erased = written(forged, 2, cause=told.submitted.header.id)
+    await send(kafka, told.opened, told.submitted)
+    await eventually(lambda: taken(service, told.submitted))
+    await send(kafka, erased)
+    await eventually(lambda: taken(service, erased))
+    query = "select block from private.disclosure join ledger.entry using (log, index) where id = $1 order by block"
+    rows = await service.database.pool.fetch(query, told.submitted.header.id)
+    assert [block for (block,) in rows] == ["answers/a", "claims", "contact", "identity"]
+    # Other tests' services read all this, too, and would write to its official.
+    await send(kafka, written(told.erasure, 3, cause=erased.header.id))
+
+
+@ONE
+async def test_an_erasure_that_fails_works_all_the_same(service: Service, kafka: AIOKafkaProducer) -> None:
+    told = Told()
+    await service.database.pool.execute(
+        "create or replace function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;"
+        "create trigger refuse before update on projection.application for each row execute function refuse()"
+    )
+    await send(kafka, told.opened, told.submitted)
+    await eventually(lambda: taken(service, told.submitted))
+    await send(kafka, told.erased)
+    await eventually(lambda: remembered(service, told.erased))
+    await service.database.pool.execute("drop trigger refuse on projection.application")
+
+
+@BOTH
+async def test_what_waits_goes_on_when_its_public_part_says_what_is_sought(
+    service: Service, kafka: AIOKafkaProducer, issuer: Issuer
+) -> None:
+    told = Told()
+    await send(kafka, told.submitted)
+    await eventually(lambda: arrived(service, told.submitted))
+    async with client(service, issuer) as admin:
+        done = await admin.post("/erasures", json={"texts": [told.name, told.application, "Utah"]})
+        assert done.status_code == 200
+    await send(kafka, told.opened)
+    await eventually(lambda: taken(service, told.submitted))
+    if service.name == "scoring":
+        query = "select identity->>'state' from projection.application where application = $1"
+        assert await service.database.pool.fetchval(query, told.application) == "Utah"
+        assert not await told.left(service)
+    # Likewise.
+    await send(kafka, told.erased)
 
 
 def client(service: Service, issuer: Issuer, role: str = "program-admin") -> httpx.AsyncClient:
@@ -333,6 +408,14 @@ async def test_who_is_erased_acts_for_nobody_and_comes_back_as_somebody_else(int
     assert (me["name"], me["email"], me["memberships"]) == ("", "", [])
     assert me["person"] != person
     assert not await traces(intake.service, ["quorvex", "zelda"])
+
+
+async def test_an_account_that_is_spelled_like_a_text_stays_somebodys(intake: Intake) -> None:
+    other = intake.person(subject="quorvex")
+    await other.done("PUT", "/me", {"name": "Other", "email": "other@town.example"})
+    async with client(intake.service, intake.issuer) as admin:
+        assert (await admin.post("/erasures", json={"texts": ["Quorvex"]})).status_code == 200
+    assert (await other.got("/me"))["name"] == "Other"
 
 
 async def test_a_version_goes_on_without_what_was_erased(intake: Intake) -> None:

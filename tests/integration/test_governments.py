@@ -136,6 +136,17 @@ async def test_a_population_counted_in_a_year_to_come_is_refused(intake: Intake)
     refused(await lead("PATCH", f"/governments/{government}", year, If_Match="*"), 422, "population-year")
 
 
+async def test_a_kind_that_no_open_cycle_takes_is_told_with_those_that_it_may_be(intake: Intake) -> None:
+    lead = intake.person()
+    government = await intake.government(lead, kind="moon")  # none is open, and none is known to take it or not
+    await intake.cycle()
+    problem = refused(await lead("POST", "/governments", {**PROFILE, "kind": "star"}), 422, "kind")
+    assert problem["errors"][0]["pointer"] == "/kind"
+    path = f"/governments/{government}"
+    refused(await lead("PATCH", path, {"kind": "star"}, If_Match="*"), 422, "kind")
+    assert (await lead("PATCH", path, {"population": 7}, If_Match="*")).status_code == 200
+
+
 async def test_a_lead_edits_the_profile_that_was_read_and_its_history_says_who_and_what(intake: Intake) -> None:
     lead, editor = intake.person(), intake.person()
     government = await intake.government(lead)

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from structlog.testing import capture_logs
 
+from schemas.applications import ApplicationSubmitted
 from schemas.designations import WithdrawalAnswer, WithdrawalRefused
 from schemas.erasures import DisclosureErased, Excused
 from schemas.screening import InvitationIssued
@@ -28,7 +29,7 @@ from services.intake.settings import IntakeSettings
 from services.notifications import app
 from services.notifications.mail.post import LEASE
 from services.notifications.settings import NotificationsSettings
-from tests.given import eventually, publish
+from tests.given import eventually, from_now_on, publish
 from tests.intake import Intake, started
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
@@ -142,6 +143,7 @@ async def world(
     given = runtime(NotificationsSettings)
     settings = given.settings.model_copy(update={"mail_host": "127.0.0.1", "mail_port": port, "mail_tls": "none"})
     notices = app.service(replace(given, settings=settings))
+    await from_now_on(notices)
     await notices.start()
     async with started(runtime(IntakeSettings), issuer) as intake:
         made = World(intake, notices, box, machine)
@@ -286,6 +288,32 @@ async def test_nothing_is_sent_any_more_of_what_was_erased(world: World, kafka: 
     await world.arrived(0)
 
 
+async def test_an_erased_official_gets_no_letter_about_a_later_event_either(
+    world: World, kafka: AIOKafkaProducer
+) -> None:
+    intake, official = world.intake, "manager@gov.example"
+    cycle = await intake.cycle()
+    _, path = await intake.submitted(cycle)
+    await world.arrived(1)
+    await intake.admin.made(f"/cycles/{cycle}/close")
+    world.mailbox.answers[official] = ["451 later"]
+    await intake.admin.made(f"{path}/screening", {"verdict": "sent-back", "text": "Which of the two lines is it?"})
+
+    async def ended(why: str) -> bool:
+        return [one["why"] for one in await world.letters() if one["kind"] == "question"] == [why]
+
+    await eventually(lambda: ended("451"))
+    submitted = await intake.pool.fetchval(
+        "select id from chassis.event_log where subject = $1 and type = $2",
+        path.rpartition("/")[2],
+        ApplicationSubmitted.TYPE,
+    )
+    gone = DisclosureErased(about="y", event=submitted, digests={"contact": "x"}, claims=Excused(not_applicable=[]))
+    await publish(kafka, gone, 1)
+    await eventually(lambda: ended("erased"))
+    assert await world.notices.database.pool.fetchval("select count(*) from private.mail where address <> ''") == 0
+
+
 async def test_the_official_is_told_of_receipt_question_and_how_a_withdrawal_was_settled(
     world: World, kafka: AIOKafkaProducer
 ) -> None:
@@ -297,6 +325,14 @@ async def test_the_official_is_told_of_receipt_question_and_how_a_withdrawal_was
     await intake.admin.made(f"{path}/screening", {"verdict": "sent-back", "text": "Which of the two lines is it?"})
     await world.arrived(2)
     assert "Which of the two lines" not in world.mailbox.text(official)
+    # Somebody is erased whom an answer named: the official goes on to be written to.
+    submitted = await intake.pool.fetchval(
+        "select id from chassis.event_log where subject = $1 and type = $2",
+        path.rpartition("/")[2],
+        ApplicationSubmitted.TYPE,
+    )
+    gone = DisclosureErased(about="x", event=submitted, digests={"answers/x": "x"}, claims=Excused(not_applicable=[]))
+    await publish(kafka, gone, 1)
     asked = await lead.made(f"{path}/withdrawal-request", {"reason": "our budget"})
     application = path.rpartition("/")[2]
     answer = WithdrawalAnswer(reason="Its reviews are in.")

@@ -119,6 +119,8 @@ async def test_the_program_sees_what_became_of_everyone_it_invited(town: Town) -
         "Submitted": "submitted",
     }
     assert told["counts"] == {"listed": 2, "sent": 1, "opened": 2, "submitted": 1}
+    # Who has opened an application, or was written to otherwise, is not invited to.
+    assert (await town.got("admin", "POST", f"{path}/send", {}))["queued"] == 2
     await town.got("admin", "DELETE", f"{path}/{ids['Silent']}")
     assert (await town.ask("admin", "DELETE", f"{path}/{ids['Silent']}")).status_code == 404
     pages: list[int] = []

@@ -35,6 +35,7 @@ from schemas.charter import Charter, charter_digest
 from schemas.cycles import CycleClosed, CycleOpened
 from schemas.designations import WithdrawalAccepted
 from schemas.envelope import Envelope, Event, Written, b64url, parse, read
+from schemas.erasures import DisclosureErased, Excused
 from schemas.evidence import REMARKS, DaysToClose, EvidenceProbed, Figures, Portion, Probe
 from schemas.exact import Quantity, Ratio, SetDigest
 from schemas.reviews import (
@@ -184,7 +185,7 @@ class Scoring:
 
     async def enrol(self, *states: str, subject: str | None = None) -> Person:
         subject = subject or f"s-{opaque_id()}"
-        body = {"subject": subject, "name": "A Name", "states": states}
+        body = {"subject": subject, "name": "A Name", "states": states or ("Elsewhere",)}
         answer = await self.call("POST", f"{self.path}/reviewers", body, role="program-admin")
         assert answer.status_code == 201, answer.text
         return Person(subject, answer.json()["reviewer"])
@@ -590,7 +591,8 @@ async def test_what_the_board_gave_back_is_neither_read_nor_reviewed_any_more_an
     assert (await scoring.hand_in(people[1], gone)).status_code == 404
     for person in people:
         assert (await scoring.hand_in(person, stays)).status_code == 201
-    await scoring.until("scored")
+    done = await scoring.until("scored")
+    assert (done["submitted"], done["assigned"], done["reviews_expected"], done["reviews_in"]) == (2, 3, 3, 3)
 
 
 async def test_too_few_reviewers_are_reported_and_the_enrolment_that_suffices_assigns(scoring: Scoring) -> None:
@@ -606,6 +608,32 @@ async def test_too_few_reviewers_are_reported_and_the_enrolment_that_suffices_as
     done = await scoring.progress()
     assert (done["state"], done["assigned"], done["problem"]) == ("assigned", 3, None)
     assert {person.name for person, _ in await scoring.assigned(people)} == {people[n].name for n in (1, 2, 4)}
+
+
+async def test_a_reviewer_who_was_erased_is_neither_drawn_nor_signed_for(scoring: Scoring) -> None:
+    await scoring.open()
+    people = [await scoring.enrol() for _ in range(4)]
+    gone = people.pop()
+    await scoring.register(gone)
+    account = {"issuer": Settings().token_issuer, "subject": gone.subject}
+    erased = await scoring.call("POST", "/erasures", {"account": account}, role="program-admin")
+    assert erased.json()["places"]["private.key"] == 1
+    query = "select id from chassis.event_log where subject = $1"
+    enrolment = await scoring.service.database.pool.fetchval(query, gone.name)
+    erasure = DisclosureErased(
+        about=gone.name, event=enrolment, digests={"private": "x"}, claims=Excused(not_applicable=[])
+    )
+    await scoring.deliver(written(erasure, 1))
+
+    async def known() -> bool:
+        states = "select states from projection.reviewer where reviewer = $1"
+        return await scoring.service.database.pool.fetchval(states, gone.name) == []
+
+    await eventually(known)
+    await scoring.apply("Ohio")
+    await scoring.close()
+    await scoring.until("assigned")
+    assert {person.name for person, _ in await scoring.assigned(people)} == {person.name for person in people}
 
 
 async def test_a_seed_that_was_not_committed_to_assigns_nobody(scoring: Scoring) -> None:
@@ -647,7 +675,7 @@ async def test_every_event_delivered_twice_has_one_effect(scoring: Scoring) -> N
 
 
 async def test_only_a_program_admin_enrols_and_only_once(scoring: Scoring) -> None:
-    body = {"subject": "s", "name": "n", "states": []}
+    body = {"subject": "s", "name": "n", "states": ["Ohio"]}
     unknown = await scoring.call("POST", f"{scoring.path}/reviewers", body, role="program-admin")
     assert unknown.status_code == 404
     await scoring.open()
@@ -661,6 +689,7 @@ async def test_only_a_program_admin_enrols_and_only_once(scoring: Scoring) -> No
     assert (await scoring.call("POST", f"{scoring.path}/reviewers", elsewhere, role="program-admin")).status_code == 201
     for bad in (
         {**body, "subject": ""},
+        {**body, "states": []},
         {**body, "subject": "a\u0000"},
         {"subject": "t", "name": "n"},
         {**body, "x": 1},

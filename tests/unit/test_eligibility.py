@@ -133,6 +133,8 @@ def test_what_the_board_gave_back_on_request_is_left_out_and_what_it_kept_is_not
         ((lambda _, __: kept("a1", "nothing"),), (), "a1: its withdrawal was settled, which it did not ask for"),
         ((lambda mine, _: given("a1", mine), lambda mine, _: kept("a1", mine)), (), "settled more than once"),
         ((lambda mine, _: kept("a1", mine), lambda mine, _: kept("a1", mine)), (), "settled more than once"),
+        ((lambda mine, _: given("a1", mine), lambda mine, _: given("a1", mine)), (), "settled more than once"),
+        ((lambda _, other: given("a1", other), lambda mine, _: given("a1", mine)), (), "which it did not ask for"),
         ((lambda mine, _: given("a1", mine),), (decided("a1"),), "a1: withdrawn, yet decided"),
     ],
 )

@@ -16,6 +16,7 @@ from services import erasing
 from services.chassis.receipts import Forgotten, ReceiptError, opened, signed
 from services.cli import people
 from services.cli.main import app
+from services.cli.shell import CommandError
 
 BLOCK = {"cycle": "c", "about": "a", "event": "e", "block": "contact", "digest": "d" * 43}
 ZELDA = {"person": "p", "issuer": "i", "subject": "s", "name": "Zelda Quorvex", "email": "z@town.example"}
@@ -67,6 +68,25 @@ def test_the_command_asks_nothing_of_intake_unless_it_is_told_to(monkeypatch: py
     assert "sealed blocks: contact  1" in planned.output
     assert all(body["dry_run"] for _, body in services.asked)
     assert "say who" in str(CliRunner().invoke(app, ["person", "erase"]).exception)
+
+
+@pytest.mark.parametrize("filed", [True, False])
+def test_the_receipt_is_there_before_the_ledger_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, filed: bool
+) -> None:
+    services = Services()
+
+    def away_at_the_end(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if any(one == "/intake/erasures" and not asked["dry_run"] for one, asked in services.asked):
+            raise CommandError("the ledger is away")
+        return {**services(path, body), "receipt": "a.b.c" if path == "/intake/erasures" else None}
+
+    monkeypatch.setattr(people, "_post", away_at_the_end)
+    file = tmp_path / "receipt.txt"
+    named = ["--receipt", str(file)] if filed else []
+    done = CliRunner().invoke(app, ["person", "erase", "--text", "Zelda Quorvex", "--yes", *named])
+    assert "away" in str(done.exception)
+    assert file.read_text(encoding="utf-8") == "a.b.c\n" if filed else "receipt: a.b.c" in done.output
 
 
 @pytest.mark.parametrize(("found", "said"), [([], "nobody is known"), ([ZELDA, {**ZELDA, "person": "q"}], "p, q")])

@@ -31,7 +31,7 @@ from services.intake.applications.views import etag, findings, warnings
 from services.intake.cycles.domain import must_be_open
 from services.intake.etags import IfMatch
 from services.intake.evidence.domain import doubts
-from services.intake.evidence.links import broken_links
+from services.intake.evidence.links import broken, links
 from services.intake.evidence.store import files, freeze
 from services.intake.forms import Named
 from services.intake.governments.domain import must_not_be_merged
@@ -134,16 +134,17 @@ async def check(application: Named, tx: Writing, who: SignedIn) -> CheckView:
     government = await known_government(tx.db, sheet.government)
     draft = Draft.model_validate(sheet.content)
     before, basis = await store.application(tx.db, application), await basis_of(tx.db, sheet, cycle)
-    kept, broken = await files(tx.db, application), await broken_links(tx.db, application)
+    kept, named = await files(tx.db, application), await links(tx.db, application)
     problems = domain.check(cycle, government, before, draft, basis, files=kept, now=tx.clock.now())
     ground = domain.ground(cycle, government, draft)
     warned = [one for report in reports(draft, ground) for one in report.warnings]
-    warned += doubts(sheet.content, cycle.charter, kept, broken, ground.own)
+    warned += doubts(sheet.content, cycle.charter, kept, broken(named), ground.own)
     return CheckView(
         application=application,
         ready=not problems,
         problems=findings(problems),
         warnings=warnings(warned, draft.acknowledged),
+        links_not_looked_at=sum(link.state == "unchecked" for link in named.values()),
     )
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from types import MappingProxyType
 
 from schemas.applications import ApplicationSubmitted, ApplicationWithdrawn, File, Identity, Withdrawal
-from schemas.envelope import Event, rfc3339
+from schemas.envelope import Event
 from services.chassis.refusal import RefusedError, Violation
 from services.intake.applications import attestation, drafts, findings
 from services.intake.applications.drafts import Draft
 from services.intake.applications.findings import Ground, Warned
-from services.intake.cycles.domain import Cycle, must_be_open
+from services.intake.cycles.domain import Cycle, ended, must_be_open
 from services.intake.evidence.domain import Kept, doubts
 from services.intake.governments.domain import Government
 from services.intake.reapplication.domain import Basis
@@ -137,7 +137,7 @@ def withdraw(
     if before.withdrawn:
         raise RefusedError("withdrawn", "This application was withdrawn already.")
     if cycle.closed or now >= cycle.deadline:
-        detail = f"The deadline, {rfc3339(cycle.deadline)}, passed: a withdrawal goes by a request to the board."
+        detail = f"{ended(cycle, now)}: a withdrawal goes by a request to the board."
         raise RefusedError("deadline-passed", detail)
     return ApplicationWithdrawn(cycle=cycle.id, application=application, private=Withdrawal(reason=reason))
 

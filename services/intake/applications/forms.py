@@ -145,14 +145,15 @@ class SectionsView(BaseModel):
 class CheckView(BaseModel):
     """What submitting would answer now, by someone who may and who attests: `ready`, or every problem at once.
 
-    A warning that is not acknowledged is among the problems, except of a link that leads nowhere and of a file's name:
-    these only want to be looked at.
+    A warning that is not acknowledged is among the problems, except of a link that leads nowhere: it only wants to be
+    looked at, and `links_not_looked_at` tells of how many nothing is known yet.
     """
 
     application: str
     ready: bool
     problems: list[FindingView]
     warnings: list[WarningView]
+    links_not_looked_at: int
 
 
 class AttestationView(BaseModel):

@@ -54,7 +54,7 @@ async def take_last(tx: Tx, started: Started) -> Sheet:
     """Fill a draft that is empty from the government's last application; RefusedError (422) where there is none."""
     then = await last(tx.db, started.sheet.government, started.cycle)
     if then is None:
-        detail = "This government has no application to an earlier cycle that stood at its close: start without `from`."
+        detail = "This government has no application to an earlier cycle that still stands: start without `from`."
         raise RefusedError("no-earlier-application", detail, field="/from", status=422)
     name, charter = started.sheet.application, started.cycle.charter
     await carry(tx.db, name, then, started.person, tx.clock.now())

@@ -102,9 +102,14 @@ def close_cycle(cycle: Cycle, standing: Iterable[str], seed: bytes, by: Literal[
 def must_be_open(cycle: Cycle, at: datetime) -> None:
     """RefusedError unless the cycle takes applications at `at`: before its deadline, and not closed by hand."""
     if cycle.closed or at >= cycle.deadline:
-        how = "The cycle was closed by hand before its deadline" if at < cycle.deadline else "The deadline passed"
-        detail = f"{how}, {rfc3339(cycle.deadline)}; it is {rfc3339(at)}. Nothing can be changed any more."
+        detail = f"{ended(cycle, at)}; it is {rfc3339(at)}. Nothing can be changed any more."
         raise RefusedError("deadline-passed", detail)
+
+
+def ended(cycle: Cycle, at: datetime) -> str:
+    """How a cycle that takes no applications at `at` came to its end."""
+    how = "The cycle was closed by hand before its deadline" if at < cycle.deadline else "The deadline passed"
+    return f"{how}, {rfc3339(cycle.deadline)}"
 
 
 def evolve_cycle(cycle: Cycle | None, event: Event, event_id: str) -> Cycle:

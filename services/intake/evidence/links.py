@@ -11,6 +11,7 @@ from services.intake.evidence.domain import citations, must_be_uploaded
 from services.intake.evidence.store import files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from services.chassis.database import Connection
@@ -94,9 +95,9 @@ async def links(db: Connection, application: str) -> dict[str, Link]:
     return {row["url"]: Link(*row) for row in rows}
 
 
-async def broken_links(db: Connection, application: str) -> dict[str, str]:
-    """The links of an application at which the last look found nothing, and why."""
-    return {url: link.reason for url, link in (await links(db, application)).items() if link.state == "broken"}
+def broken(named: Mapping[str, Link]) -> dict[str, str]:
+    """Those of the links at which the last look found nothing, and why."""
+    return {url: link.reason for url, link in named.items() if link.state == "broken"}
 
 
 async def claim_link(db: Connection, now: datetime, until: datetime) -> Errand | None:

@@ -12,6 +12,7 @@ from services.chassis.ids import opaque_id
 from services.chassis.problems import Problem, not_found
 from services.chassis.web import CommandRoute, Reading, SignedIn, Writing
 from services.intake.access import acting, known_government, led
+from services.intake.cycles.store import cycles
 from services.intake.etags import IfMatch, must_match
 from services.intake.forms import Named
 from services.intake.governments import domain, store
@@ -31,7 +32,7 @@ from services.intake.governments.forms import (
 from services.intake.people import store as people
 
 if TYPE_CHECKING:
-    from services.chassis.database import Tx
+    from services.chassis.database import Connection, Tx
     from services.intake.governments.domain import Government, Role
 
 router = APIRouter(route_class=CommandRoute)
@@ -48,6 +49,7 @@ async def register_government(body: NewGovernment, response: Response, tx: Writi
         raise Problem(403, "one-government", f"This token is for the government {who.government} only.")
     now = tx.clock.now()
     domain.must_be_dated(body.population_year, now)
+    domain.must_be_taken(body.kind, await _kinds(tx.db))
     made = domain.Government(opaque_id(), **body.model_dump())
     await store.add_government(tx.db, made, now)
     tx.actor = await people.caller(tx.db, who)
@@ -56,6 +58,12 @@ async def register_government(body: NewGovernment, response: Response, tx: Writi
     await store.save_members(tx.db, made.id, domain.evolve_members({}, event))
     await store.note(tx.db, made.id, now, tx.actor, "registered")
     return _view(made, tx.actor, "lead", response)
+
+
+async def _kinds(db: Connection) -> set[str]:
+    """The kinds of governments that may apply now."""
+    opened = [cycle for cycle in await cycles(db) if not cycle.closed]
+    return {kind for cycle in opened for kind in cycle.charter.eligibility.kinds}
 
 
 @router.get("/governments/{government}")
@@ -84,6 +92,8 @@ async def edit_government(
     must_match(if_match, etag(before), "this government's profile")
     now = tx.clock.now()
     after, differences = domain.edit(before, body.model_dump(exclude_unset=True), now)
+    if "kind" in differences:
+        domain.must_be_taken(after.kind, await _kinds(tx.db))
     if differences:
         await store.save_profile(tx.db, after)
         await store.note(tx.db, government, now, tx.actor, "profile-changed", **differences)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -67,6 +67,13 @@ def must_be_dated(population_year: int | None, now: datetime) -> None:
     if population_year is not None and population_year > now.year:
         detail = f"The population's year, {population_year}, has not come yet: it is {now.year}."
         raise RefusedError("population-year", detail, field="/population_year", status=422)
+
+
+def must_be_taken(kind: str, kinds: Collection[str]) -> None:
+    """RefusedError (422) for a kind that none of the open cycles' charters lists. Where none is open, any will do."""
+    if kinds and kind not in kinds:
+        detail = f"No open cycle takes a {kind!r}: it is one of {', '.join(sorted(kinds))}."
+        raise RefusedError("kind", detail, field="/kind", status=422)
 
 
 def must_not_be_merged(government: Government) -> None:

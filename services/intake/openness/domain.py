@@ -14,7 +14,7 @@ from schemas.applying import Fee, Waiver
 from schemas.charter import Charter, CharterError
 from schemas.envelope import rfc3339
 from services.chassis.refusal import RefusedError, Violation, pointer
-from services.intake.cycles.domain import Cycle, parsed
+from services.intake.cycles.domain import Cycle, ended, parsed
 from services.intake.governments.domain import Government
 
 # --- invitations -----------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Question:
 def must_take_question(cycle: Cycle, waiting: int, now: datetime) -> None:
     """RefusedError unless somebody with so many questions waiting may ask one more."""
     if cycle.closed or now >= cycle.deadline:
-        raise RefusedError("deadline-passed", f"Questions were taken until the deadline, {rfc3339(cycle.deadline)}.")
+        raise RefusedError("deadline-passed", f"{ended(cycle, now)}: questions were taken until then.")
     if waiting >= WAITING:
         detail = f"{waiting} of your questions wait for an answer: wait for one, or ask them in one."
         raise RefusedError("too-many-questions", detail, status=429)

@@ -122,21 +122,17 @@ async def mark_sent(db: Connection, cycle: str, names: list[str], at: datetime) 
 
 
 async def uninvited(db: Connection, cycle: str, names: list[str] | None) -> list[Invitee]:
-    """Those on the list to whom no invitation went out, is on its way or came back; of `names`, if there are any.
+    """Those on the list who have opened no application and to whom no invitation went out, is on its way or came back.
+
+    Of `names`, if there are any.
 
     No other transaction invites them meanwhile.
     """
     await db.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"campaign {cycle}")
-    rows = await db.fetch(
-        """
-        select invitee, name, state, email, added_at, null::timestamptz, 'listed', null::text, ''
-        from private.invitee left join projection.invitation using (invitee)
-        where invitee.cycle = $1 and sent_at is null and coalesce(became, 'dropped') = 'dropped'
-            and ($2::text[] is null or invitee = any($2)) order by invitee
-        """,
-        cycle,
-        names,
-    )
+    query = f"""{_CAMPAIGN}
+        select * from campaign where became = 'listed' and ($2::text[] is null or invitee = any($2)) order by invitee
+    """  # noqa: S608  (ours)
+    rows = await db.fetch(query, cycle, names)
     return [Invitee(*row) for row in rows]
 
 

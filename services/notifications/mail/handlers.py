@@ -89,7 +89,9 @@ async def tell_withdrawal(tx: Tx, event: WithdrawalAccepted | WithdrawalRefused,
 
 async def forget(tx: Tx, event: DisclosureErased, _header: Header) -> None:
     """Send nothing any more that an erased block said, and know no address of it."""
-    await queue.forget(tx.db, event.event)
+    # An answer may be erased for whom it names: the official is still to be written to.
+    if event.digests.keys() & {"contact", "private"}:
+        await queue.forget(tx.db, event.event)
 
 
 async def _write(tx: Tx, kind: Kind, cycle: str, application: str, header: Header, said: dict[str, Any]) -> None:

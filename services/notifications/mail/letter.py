@@ -9,8 +9,9 @@ import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import MessageError
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
+from email.policy import default
 from email.utils import format_datetime as rfc5322
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from services.notifications.mail.domain import STOPPABLE
 
 if TYPE_CHECKING:
+    from email.policy import Policy
+
     from schemas.charter import Charter
     from services.notifications.mail.domain import Kind
     from services.notifications.notice import Cycle
@@ -40,6 +43,18 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+class _OneLine(UnstructuredHeader, BaseHeader):
+    """A header that is written as it is, however long its line."""
+
+    def fold(self, *, policy: Policy) -> str:
+        # Folded, an address longer than a line becomes an encoded word, which no mail client reads as a link.
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("List-Unsubscribe", _OneLine)
 
 
 @dataclass(frozen=True)
@@ -135,20 +150,25 @@ def message(
     written: Written, *, mail: str, to: str, stop: str, program: str, origin: Origin, now: datetime
 ) -> EmailMessage:
     """The letter as it is sent; ValueError for an address that is none. `stop` empty: it cannot be stopped."""
-    made = EmailMessage()
+    made = EmailMessage(default.clone(header_factory=_HEADERS))
     made["Message-ID"] = f"<{mail}@{origin.host}>"
     made["Date"] = rfc5322(now)
-    made["From"] = Address(program, addr_spec=origin.sender or f"no-reply@{origin.host}")
+    made["From"] = Address(_line(program), addr_spec=origin.sender or f"no-reply@{origin.host}")
     made["To"] = _address(to)
-    made["Subject"] = written.subject
-    made["Content-Language"] = written.language
+    made["Subject"] = _line(written.subject)
     made["Auto-Submitted"] = "auto-generated"
     if stop:
         made["List-Unsubscribe"] = f"<{origin.stop(stop)}>"
         made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     made.set_content(written.text)
     made.add_alternative(written.html, subtype="html")
+    made["Content-Language"] = written.language  # last: setting the content takes headers of content away
     return made
+
+
+def _line(text: str) -> str:
+    """A name may hold what a header takes for the end of a line, such as U+2028."""
+    return " ".join(text.split())
 
 
 def _address(text: str) -> Address:

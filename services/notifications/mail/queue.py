@@ -135,15 +135,22 @@ async def settle(db: Connection, claim: Claim, settlement: Settlement, at: datet
 
 
 async def forget(db: Connection, event: str) -> None:
-    """Have nothing sent any more about an event whose blocks were erased, and know no address of it."""
+    """Have nothing sent any more to where an event's erased blocks said, and know no address of it."""
     await db.execute(
-        "update private.mail set state = 'failed', why = 'erased', email = null, said = null, lease = null"
-        " where event = $1 and state = 'pending'",
+        "update private.mail set state = 'failed', why = 'erased', email = null, said = null, lease = null"  # noqa: S608  (a constant)
+        f" where state = 'pending' and {_SAID_BY}",
         event,
     )
     # Its fingerprint, too, says whose it was to who has the address. That it wants no more letters stays.
-    await db.execute("update private.mail set address = '' where event = $1", event)
+    await db.execute(f"update private.mail set address = '' where {_SAID_BY}", event)  # noqa: S608  (likewise)
     await db.execute("update private.official set email = '' where event = $1", event)
+
+
+_SAID_BY = """
+(event = $1 and kind in ('reminder', 'invitation', 'receipt') or kind not in ('reminder', 'invitation')
+    and about = (select application from private.official where official.event = $1))
+"""
+"""Letters whose address an event said. Of what tells an official of a later event, a submission did."""
 
 
 async def release(db: asyncpg.Pool[asyncpg.Record], claims: Iterable[Claim]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.applications import ApplicationWithdrawn, Withdrawal
 from schemas.envelope import digest, leaf_of, parse, read
+from schemas.erasures import DisclosureErased, Excused
 from services.chassis.erased import stripped, tokens
 from tests.given import written
 
@@ -27,6 +28,13 @@ def test_a_record_without_an_erased_opening_has_the_same_leaf() -> None:
 def test_other_digests_change_nothing() -> None:
     assert stripped(EVENT.record, {"x" * 43}) == EVENT.record
     assert stripped(b"not a record", {digest(OPENING)}) == b"not a record"
+
+
+def test_a_governments_record_stays_whatever_an_erasure_says() -> None:
+    record = written(DisclosureErased(about="a", event="e", digests={}, claims=Excused(not_applicable=["b"])), 1).record
+    opening = leaf_of(record)[1]["claims"]
+    assert stripped(record, {digest(opening)}) == record
+    assert opening not in tokens(record)
 
 
 @given(st.integers(min_value=1, max_value=40), st.binary(max_size=20))

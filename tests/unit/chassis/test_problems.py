@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 
 from services.chassis import problems
+from services.chassis.refusal import RefusedError, Violation
 
 
 async def answer(error: Exception) -> httpx.Response:
@@ -52,3 +53,11 @@ async def test_a_fault_of_ours_is_not_called_a_part_that_is_away(error: Exceptio
 
 async def test_a_client_that_goes_away_is_no_fault_of_ours() -> None:
     assert (await answer(ClientDisconnect())).status_code == 400
+
+
+async def test_what_is_wrong_in_many_places_is_said_once_and_each_place_is_named() -> None:
+    got = await answer(
+        RefusedError.all([Violation("unconfirmed", "Confirm that it holds.", at) for at in ("/a", "/b")])
+    )
+    assert got.json()["detail"] == "Confirm that it holds."
+    assert [one["pointer"] for one in got.json()["errors"]] == ["/a", "/b"]

@@ -26,6 +26,9 @@ ZELDA = Sought(account=Account(issuer="https://id", subject="z-1"), texts=["Zeld
         normalize("NFD", "Zelda Quorvéx"),
         "mailto:Z.Q+X@GOV.EXAMPLE?subject=",
         "(z.q+x@gov.example)",
+        "Zelda\u00a0Quorvéx",
+        "Zelda\n  Quorvéx",
+        "cv_zelda_quorvéx.pdf",
     ],
 )
 def test_a_text_is_found_as_it_may_be_written(text: str) -> None:
@@ -37,6 +40,21 @@ def test_a_text_is_found_as_it_may_be_written(text: str) -> None:
 )
 def test_another_text_is_not_taken_for_it(text: str) -> None:
     assert not ZELDA.in_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Jo O'Neil-Ray", "JO O\u2019NEIL-RAY", "Jo O\u2018Neil\u2010Ray", "Jo\tO\u02bcNeil\u2011Ray", "jo_o'neil-ray"],
+)
+def test_a_name_is_found_whichever_apostrophe_hyphen_or_space_stands_in_it(text: str) -> None:
+    for written in ("Jo O'Neil-Ray", "Jo O\u2019Neil\u2011Ray"):
+        sought = Sought(texts=[written])
+        assert sought.in_text(f"Ask {text}.")
+        assert any(needle in small(json.dumps(text, ensure_ascii=False)) for needle in sought.needles)
+
+
+def test_what_has_no_word_is_found_nowhere() -> None:
+    assert not Sought(texts=["    ", "____", "- - "]).in_text("a ( ) b _ - - c")
 
 
 def test_an_account_is_the_pair_of_issuer_and_subject() -> None:
@@ -96,6 +114,6 @@ def small(text: str) -> str:
 
 
 def test_bytes_are_found_as_postgresql_writes_them() -> None:
-    assert Sought(texts=["Zelda Quorvéx"]).escaped_needles == ["zelda quorv"]
+    assert Sought(texts=["Zelda Quorvéx"]).escaped_needles == ["zelda"]
     assert Sought(texts=["\\Жё\\"]).escaped_needles[0].startswith("\\")
     assert "\\320\\226" in "".join(Sought(texts=["Жуков"]).escaped_needles)

@@ -352,3 +352,9 @@ def test_after_the_deadline_a_withdrawal_goes_by_the_board() -> None:
     with pytest.raises(RefusedError, match="request to the board") as error:
         applications.withdraw(cycle_of(), "a1", first, "", now=DEADLINE)
     assert refusal(error) == (409, [("deadline-passed", "")])
+
+
+def test_who_is_too_late_for_a_cycle_that_was_closed_by_hand_is_not_told_that_its_deadline_passed() -> None:
+    first = applications.evolve_application(None, submitted(), "s1")
+    with pytest.raises(RefusedError, match=r"closed by hand before its deadline.*request to the board"):
+        applications.withdraw(replace(cycle_of(), closed=True), "a1", first, "", now=OPENS)

@@ -160,9 +160,17 @@ def test_a_letter_can_be_stopped_by_one_click_and_names_its_reader_only_where_it
     assert read["List-Unsubscribe"] == f"<https://awards.example/notifications/v1/mail/stop/{'t' * 32}>"
     assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert read["From"] == "CEC <no-reply@awards.example>"
+    assert read["Content-Language"] == "en"
     assert [part.get_content_type() for part in read.iter_parts()] == ["text/plain", "text/html"]
     bare = message(written, mail="m-1", to="a@town.example", stop="", program="CEC", origin=ORIGIN, now=NOW)
     assert "List-Unsubscribe" not in bare
+
+
+def test_the_address_that_stops_a_letter_is_sent_in_one_piece_however_long_it_is() -> None:
+    written = write("reminder", SAID, cycle(), ORIGIN, "t" * 64)
+    made = message(written, mail="m-1", to="a@town.example", stop="t" * 64, program="CEC", origin=ORIGIN, now=NOW)
+    sent = made.as_bytes(policy=policy.SMTP)
+    assert f"List-Unsubscribe: <{ORIGIN.stop('t' * 64)}>\r\n".encode() in sent
 
 
 @pytest.mark.parametrize(
@@ -172,6 +180,17 @@ def test_what_is_no_address_is_refused_before_the_server_sees_it(address: str) -
     written = write("receipt", SAID, cycle(), ORIGIN, "")
     with pytest.raises(ValueError, match=r"address|newline|addr|CR or LF|non-ASCII"):
         message(written, mail="m", to=address, stop="", program="CEC", origin=ORIGIN, now=NOW)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\x85"])
+def test_a_name_with_the_end_of_a_line_in_it_is_written_in_one(end: str) -> None:
+    said = {**SAID, "government": f"Spring{end}Bcc: b@town.example"}
+    written = write("reminder", said, cycle(), ORIGIN, "t" * 32)
+    written = replace(written, subject=f"{written.subject}{end}Bcc: b@town.example")
+    made = message(
+        written, mail="m", to="a@town.example", stop="", program=f"C{end}Bcc: b@town.example", origin=ORIGIN, now=NOW
+    )
+    assert "Bcc" not in message_from_bytes(made.as_bytes(policy=policy.SMTPUTF8), policy=policy.SMTPUTF8)
 
 
 def test_the_page_to_stop_letters_has_a_button_and_afterwards_none() -> None:
