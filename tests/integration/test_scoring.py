@@ -627,7 +627,7 @@ async def test_a_reviewer_who_was_erased_is_neither_drawn_nor_signed_for(scoring
 
     async def known() -> bool:
         states = "select states from projection.reviewer where reviewer = $1"
-        return await scoring.service.database.pool.fetchval(states, gone.name) == []
+        return bool(await scoring.service.database.pool.fetchval(states, gone.name) == [])
 
     await eventually(known)
     await scoring.apply("Ohio")
