@@ -27,7 +27,7 @@ from schemas.reviews import Account, Assignee, ReviewAssigned, ReviewBody, Revie
 from schemas.topics import COMMANDS
 from services.chassis.clock import MachineClock
 from services.chassis.ids import event_id, opaque_id, secret
-from services.scoring import app, store
+from services.scoring import app, roster, store
 from services.scoring.commands import ALGORITHM, COMMAND_TYPE, sign
 from services.scoring.cycle import Cycle, close_cycle, enroll, open_cycle
 from services.scoring.settings import ScoringSettings
@@ -170,8 +170,8 @@ async def reviewer(tx: Tx, cycle: Cycle) -> tuple[str, OKPKey]:
     """One who is enrolled, with a registered key."""
     account = Account(issuer="https://issuer.example", subject=opaque_id())
     event, key = enroll(cycle, opaque_id(), ["Maine"], account), OKPKey.generate_key("Ed25519")
-    await store.add_reviewer(tx.db, event, account, "A Name")
-    await store.add_key(tx.db, key.thumbprint(), event.reviewer, dict(key.as_dict(private=False)))
+    await roster.add_reviewer(tx.db, event, account, "A Name")
+    await roster.add_key(tx.db, key.thumbprint(), event.reviewer, dict(key.as_dict(private=False)))
     return event.reviewer, key
 
 
