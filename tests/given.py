@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -13,6 +13,16 @@ from schemas.envelope import Event, Header, Written, write
 from schemas.topics import topic_of
 from services.chassis.ids import event_id
 from services.chassis.service import Service
+
+
+class Machine:
+    """Machine time that a test can move, as if it had waited."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
 
 def written(event: Event, sequence: int, *, cause: str | None = None, time: datetime | None = None) -> Written:

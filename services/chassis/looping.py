@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NoReturn, TypeVar
+from datetime import datetime
+from itertools import count
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import structlog
 
 from services.chassis.failures import backoff, transient
+
+if TYPE_CHECKING:
+    from services.chassis.clock import Clock
 
 Found = TypeVar("Found")
 
@@ -38,6 +43,19 @@ async def keep_taking_up(
             continue
         attempt = 0
         await rest(found)
+
+
+async def insist(work: Callable[[], Awaitable[None]], machine: Clock, until: datetime) -> None:
+    """Do it, again after each failure that passes by itself, as long as machine time is not past `until`."""
+    for attempt in count(1):
+        try:
+            await work()
+        except Exception as error:
+            if not transient(error) or machine.now() > until:
+                raise
+            await asyncio.sleep(backoff(attempt))
+        else:
+            return
 
 
 async def sleep_until_woken(alarm: asyncio.Event, seconds: float) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import datetime, timedelta
-from itertools import count
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 import structlog
 
 from schemas.envelope import Event
-from services.chassis.failures import backoff, transient
-from services.chassis.looping import keep_taking_up, sleep_until_woken
+from services.chassis.looping import insist, keep_taking_up, sleep_until_woken
 from services.chassis.metrics import DELIVERIES
 from services.chassis.outbound import Limits, OutboundFailed, OutboundRefused, outbound
 from services.chassis.webhooks import signed_headers
@@ -108,15 +107,7 @@ class Courier:
     async def _deliver(self, claim: Claim) -> None:
         began = self._machine.now()
         answer = await self._post(claim, began)
-        for attempt in count(1):
-            try:
-                await self._settle(claim, answer, began)
-            except Exception as error:
-                if not transient(error) or self._machine.now() > began + LEASE:
-                    raise
-                await asyncio.sleep(backoff(attempt))
-            else:
-                return
+        await insist(partial(self._settle, claim, answer, began), self._machine, began + LEASE)
 
     async def _post(self, claim: Claim, now: datetime) -> Answer:
         challenged = claim.delivery.kind == CHALLENGE

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -29,20 +29,10 @@ from services.intake.settings import IntakeSettings
 from services.notifications import app
 from services.notifications.mail.post import LEASE
 from services.notifications.settings import NotificationsSettings
-from tests.given import eventually, from_now_on, publish
+from tests.given import Machine, eventually, from_now_on, publish
 from tests.intake import Intake, started
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
-
-
-class Machine:
-    """Machine time that a test can move, as if it had waited."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
 
 
 class Mailbox:

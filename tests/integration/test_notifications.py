@@ -42,7 +42,7 @@ from services.chassis.settings import Settings
 from services.chassis.webhooks import new_key, new_secret, verify
 from services.notifications import app
 from services.notifications.settings import NotificationsSettings
-from tests.given import eventually, written
+from tests.given import Machine, eventually, written
 
 RuntimeMaker = Callable[[type[Settings]], Runtime]
 Answers = Callable[[Request], Awaitable[Response]]
@@ -58,16 +58,6 @@ class EmbeddedSettings(NotificationsSettings):
 
     webhooks_allow_loopback: bool = True
     subscriptions_per_person: int = 3
-
-
-class Machine:
-    """Machine time that a test can move, as if it had waited."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
 
 
 class Receiver:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,8 +21,7 @@ from aiosmtplib import (
     SMTPResponseException,
 )
 
-from services.chassis.failures import backoff, transient
-from services.chassis.looping import keep_taking_up, sleep_until_woken
+from services.chassis.looping import insist, keep_taking_up, sleep_until_woken
 from services.chassis.metrics import LETTERS
 from services.notifications import store
 from services.notifications.mail import queue
@@ -163,20 +161,19 @@ class Post:
 
     async def _settle(self, claim: Claim, settlement: Settlement) -> None:
         at = self._clock.machine.now()
-        for attempt in count(1):
-            try:
-                async with self._database.transaction() as tx:
-                    ours = await queue.settle(tx.db, claim, settlement, at)
-                    if ours and settlement.fact is not None:
-                        tx.record(settlement.fact, cause=claim.letter.event)
-                    tx.note(LETTERS, result=settlement.state)
-            except Exception as error:
-                if not transient(error) or self._clock.machine.now() > at + LEASE:
-                    raise SettlementError(claim.letter.mail) from error
-                await asyncio.sleep(backoff(attempt))
-            else:
-                log.info("letter settled", mail=claim.letter.mail, state=settlement.state, why=settlement.why)
-                return
+
+        async def once() -> None:
+            async with self._database.transaction() as tx:
+                ours = await queue.settle(tx.db, claim, settlement, at)
+                if ours and settlement.fact is not None:
+                    tx.record(settlement.fact, cause=claim.letter.event)
+                tx.note(LETTERS, result=settlement.state)
+
+        try:
+            await insist(once, self._clock.machine, at + LEASE)
+        except Exception as error:
+            raise SettlementError(claim.letter.mail) from error
+        log.info("letter settled", mail=claim.letter.mail, state=settlement.state, why=settlement.why)
 
     def _client(self) -> SMTP:
         settings = self._settings
