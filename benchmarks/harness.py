@@ -7,22 +7,26 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.embedded import Stack
 from schemas.topics import Topic
-from services.chassis import topics
+from services.chassis import logs, topics
 from services.chassis.auth import KeySource, Tokens
 from services.chassis.clock import MachineClock, ProgramClock
+from services.chassis.garbage import settle
 from services.chassis.ids import secret
 from services.chassis.relay import producer
 from services.chassis.service import Runtime
@@ -36,6 +40,7 @@ RESULTS = ROOT / "var" / "bench" / "results.json"
 
 BATCH = 1_000
 """Records per transaction, in ours and in the bare code."""
+PARTITIONS = 12
 FILL = 10_000
 """Records that are produced before the broker is waited for."""
 
@@ -53,6 +58,8 @@ BARS = {
 
 Record = tuple[str, bytes, bytes]
 """Topic, key, value."""
+Offsets = dict[TopicPartition, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,21 +131,21 @@ class Ground:
         self.bootstrap = bootstrap
         self.dsn = dsn
 
-    def runtime(self, settings_class: type[Settings] = Settings, **overrides: object) -> Runtime:
-        """What a service is given, with a database of its own."""
+    def runtime(self, settings_class: type[Settings] = Settings, prefix: str | None = None) -> Runtime:
+        """What a service is given, with a database of its own; that of another process, with its prefix."""
         machine = MachineClock()
         settings = settings_class(
-            **{"database_prefix": f"b{secret(4)}_", "var": ROOT / "var" / "bench", "batch_size": BATCH, **overrides}  # type: ignore[arg-type]
+            database_prefix=prefix or f"b{secret(4)}_", var=ROOT / "var" / "bench", batch_size=BATCH
         )
         tokens = Tokens(KeySource(""), issuer="", audience="", machine=machine)
         return Runtime(settings, self.bootstrap, self.dsn, ProgramClock(machine), tokens)
 
-    async def topic(self, partitions: int = 12) -> str:
+    async def topic(self) -> str:
         """A new topic, with one record in each partition: a new one has no leader at first, and producers back off."""
         name = f"bench.{secret(4)}"
-        await topics.apply(self.bootstrap, [Topic(name, partitions, {"max.message.bytes": "1000000"})])
+        await topics.apply(self.bootstrap, [Topic(name, PARTITIONS, {"max.message.bytes": "1000000"})])
         kafka = await self.bare_producer()
-        await asyncio.gather(*[kafka.send_and_wait(name, b"", partition=number) for number in range(partitions)])
+        await asyncio.gather(*[kafka.send_and_wait(name, b"", partition=number) for number in range(PARTITIONS)])
         await kafka.stop()
         return name
 
@@ -150,6 +157,18 @@ class Ground:
                 await asyncio.gather(*pending)
         finally:
             await kafka.stop()
+
+    async def ahead(self, group: str, topic: str, records: Iterable[Record]) -> Offsets:
+        """Produce records which `group` has taken, as far as it knows, and say where they begin."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False)
+        await consumer.start()
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        begin: Offsets = await consumer.end_offsets(partitions)
+        await self.fill(records)
+        await consumer.commit(await consumer.end_offsets(partitions))
+        await consumer.stop()
+        return begin
 
     async def bare_consumer(self, names: Iterable[str]) -> AIOKafkaConsumer:
         """A plain consumer of a new group, tuned like ours, with its partitions assigned."""
@@ -186,51 +205,35 @@ async def joined(consumer: AIOKafkaConsumer) -> set[TopicPartition]:
     return set(partitions)
 
 
-async def assigned(
-    consumer: AIOKafkaConsumer, begin: dict[TopicPartition, int] | None = None
-) -> dict[TopicPartition, int]:
-    """Wait for the group's assignment, pause it all, and put it where it is to `begin`; without that, at the ends."""
+async def taken(consumer: AIOKafkaConsumer, begin: Offsets, count: int) -> float:
+    """Put a consumer back to `begin`, let it go, and wait until `count` records are committed: how many a second."""
     partitions = await joined(consumer)
     consumer.pause(*partitions)
-    if begin is None:
-        begin = await consumer.end_offsets(partitions)
     for partition, offset in begin.items():
         consumer.seek(partition, offset)
-    # A group that took these records before has committed them.
     await consumer.commit(begin)
-    return begin
-
-
-async def drained(consumer: AIOKafkaConsumer, before: dict[TopicPartition, int], count: int) -> None:
-    """Resume a paused consumer and wait until `count` further records are committed."""
-    consumer.resume(*before)
+    started = time.perf_counter()
+    consumer.resume(*partitions)
     # Its own note of where it stands costs nothing; the broker is asked, a request per partition, near the end only.
-    while sum([await consumer.position(partition) - end for partition, end in before.items()]) < count:  # noqa: ASYNC110
+    while sum([await consumer.position(partition) - offset for partition, offset in begin.items()]) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    while True:
-        done = [(await consumer.committed(partition) or end) - end for partition, end in before.items()]
-        if sum(done) >= count:
-            return
+    while sum([(await consumer.committed(partition) or 0) - offset for partition, offset in begin.items()]) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+    return count / (time.perf_counter() - started)
 
 
-async def bare_copy(
-    ground: Ground,
-    begin: dict[TopicPartition, int],
-    count: int,
-    *,
-    row: Callable[[Any], tuple[Any, ...]],
-) -> float:
+async def bare_copy(ground: Ground, begin: Offsets, count: int, row: Callable[[Any], tuple[Any, ...]]) -> float:
     """The bare way with what lies behind `begin`, in records per second: aiokafka, a COPY per batch, the offsets."""
     consumer = await ground.bare_consumer({place.topic for place in begin})
     database = await ground.database()
     await database.execute("create table bare (key bytea, value bytea)")
-    before = await assigned(consumer, begin)
+    partitions = await joined(consumer)
+    for partition, offset in begin.items():
+        consumer.seek(partition, offset)
     started = time.perf_counter()
-    consumer.resume(*before)
     done = 0
     while done < count:
-        batches = await consumer.getmany(timeout_ms=200, max_records=BATCH)
+        batches = await consumer.getmany(*partitions, timeout_ms=200, max_records=BATCH)
         taken = [record for batch in batches.values() for record in batch]
         if taken:
             await database.copy_records_to_table("bare", records=[row(record) for record in taken])
@@ -240,6 +243,20 @@ async def bare_copy(
     await consumer.stop()
     await database.close()
     return count / seconds
+
+
+async def alone(work: Callable[..., Coroutine[Any, Any, T]], ground: Ground, *given: object) -> T:
+    """Await `work(ground, *given)` in a process of its own, in which nothing else goes on."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return await asyncio.get_running_loop().run_in_executor(
+            process, _begin, work, ground.bootstrap, ground.dsn, given
+        )
+
+
+def _begin(work: Callable[..., Coroutine[Any, Any, T]], bootstrap: str, dsn: str, given: tuple[object, ...]) -> T:
+    logs.configure("error")
+    settle()
+    return uvloop.run(work(Ground(bootstrap, dsn), *given))
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """`score-projection`: signed commands from Kafka into scoring's durable state, beside the bare way with the same bytes.
 
-Each round takes the commands of one cycle (`reviewing`). The real service takes them on a copy of its prepared
-database: ids of commands, projection, events into log and outbox, offsets. Its relay stands still, as where another
-replica's is the active one: `relay` is measured by itself.
+Each round takes the commands of one cycle (`reviewing`). The real service, in a process of its own, takes them on a
+copy of its prepared database: ids of commands, projection, events into log and outbox, offsets. Its relay stands still,
+as where another replica's is the active one: `relay` is measured by itself.
 
 The bar is for scoring without the signatures, whose check is left out in this bench alone; `score-projection-signed`
 gives the figure with them, its note what they cost by themselves. The bare way decodes and validates the same payloads
@@ -11,9 +11,8 @@ and copies the same bytes.
 
 from __future__ import annotations
 
-import gc
 import time
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -21,10 +20,11 @@ from unittest.mock import patch
 import asyncpg
 from joserfc import jws
 
-from benchmarks.harness import Ground, Result, assigned, bare_copy, drained, result
+from benchmarks.harness import Ground, Offsets, Result, alone, bare_copy, result, taken
 from benchmarks.reviewing import Reviewing, prepared
 from schemas.envelope import unb64url
 from schemas.reviews import ReviewCommand
+from schemas.topics import COMMANDS
 from services.chassis import relay
 from services.scoring import app, submissions
 from services.scoring.commands import verifier
@@ -33,11 +33,12 @@ from services.scoring.settings import ScoringSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiokafka import ConsumerRecord, TopicPartition
+    from aiokafka import ConsumerRecord
 
     from services.chassis.service import Service
 
 UNIT = "commands/s"
+GROUP = "scoring-commands"
 CHECKED = 2_000
 """Signatures that are checked to see what one costs."""
 
@@ -45,46 +46,38 @@ CHECKED = 2_000
 async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
     """Compare `count` commands, without the signatures' check and, where they are signed, with it."""
     reviewing = await prepared(ground, count - count % 3)
+    count, database = len(reviewing.seats), reviewing.database
     rates: dict[str, list[float]] = {"unchecked": [], "checked": [], "bare": []}
     for _ in range(rounds):
-        gc.collect()
-        with unchecked():
-            rate, begin = await taken(ground, reviewing)
-        rates["unchecked"].append(rate)
+        begin = await ground.ahead(GROUP, COMMANDS.name, reviewing.commands())
+        rates["unchecked"].append(await alone(unchecked, ground, database, begin, count))
         if reviewing.signed:
-            gc.collect()
-            rates["checked"].append((await taken(ground, reviewing, begin))[0])
-        gc.collect()
-        rates["bare"].append(await bare_copy(ground, begin, len(reviewing.seats), row=_validated))
+            rates["checked"].append(await alone(checked, ground, database, begin, count))
+        rates["bare"].append(await alone(bare_copy, ground, begin, count, validated))
     found = [result("score-projection", UNIT, rates["unchecked"], rates["bare"])]
     if reviewing.signed:
-        alone = ", ".join(f"{rate:,.0f} by {library}" for library, rate in signatures(reviewing).items())
-        note = f"checks alone: {alone}"
+        by_library = ", ".join(f"{rate:,.0f} by {library}" for library, rate in signatures(reviewing).items())
+        note = f"checks alone: {by_library}"
         found.append(result("score-projection-signed", UNIT, rates["checked"], rates["bare"], note=note))
     return found
 
 
-async def taken(
-    ground: Ground, reviewing: Reviewing, begin: dict[TopicPartition, int] | None = None
-) -> tuple[float, dict[TopicPartition, int]]:
-    """Commands per second that the real service takes, its database being a copy of the prepared one.
+async def unchecked(ground: Ground, database: str, begin: Offsets, count: int) -> float:
+    """The same as `checked` with signatures taken as good."""
+    with patch.object(submissions, "_faults", lambda unpacked, _jwks: [None] * len(unpacked)):
+        return await checked(ground, database, begin, count)
 
-    Those behind `begin`; without that they are produced beforehand, and it is said from where on.
-    """
-    count = len(reviewing.seats)
-    async with serving(ground, reviewing.database) as service:
-        kafka = next(one for one in service.consumers if one.group == "scoring-commands").subscriber.consumer
-        before = await assigned(kafka, begin)
-        if begin is None:
-            await ground.fill(reviewing.commands())
-        started = time.perf_counter()
-        await drained(kafka, before, count)
-        seconds = time.perf_counter() - started
+
+async def checked(ground: Ground, database: str, begin: Offsets, count: int) -> float:
+    """Commands per second that the real service takes from `begin` on, its database being a copy of `database`."""
+    async with serving(ground, database) as service:
+        kafka = next(one for one in service.consumers if one.group == GROUP).subscriber.consumer
+        rate = await taken(kafka, begin, count)
         types = await service.database.pool.fetch("select type, count(*) from chassis.event_log group by type")
     found = {row["type"]: row["count"] for row in types}
     if (found["scoring.review.submitted.v1"], found["scoring.application.scored.v1"]) != (count, count // 3):
         raise RuntimeError(f"{found} for {count} commands")
-    return count / seconds, before
+    return rate
 
 
 @asynccontextmanager
@@ -105,17 +98,13 @@ async def serving(ground: Ground, database: str) -> AsyncIterator[Service]:
         await connection.close()
 
 
-def unchecked() -> AbstractContextManager[object]:
-    """Have signatures taken as good."""
-    return patch.object(submissions, "_faults", lambda unpacked, _jwks: [None] * len(unpacked))
-
-
 def payload(value: bytes) -> bytes:
     """What a command says, unsigned."""
     return unb64url(value.split(b".")[1].decode())
 
 
-def _validated(record: ConsumerRecord[bytes, bytes]) -> tuple[bytes, bytes]:
+def validated(record: ConsumerRecord[bytes, bytes]) -> tuple[bytes, bytes]:
+    """A row of the bare way."""
     ReviewCommand.model_validate_json(payload(record.value))
     return record.key, record.value
 

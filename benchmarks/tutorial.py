@@ -6,17 +6,17 @@ transaction, and the offset's commit that keeps a record from being lost.
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 
 import asyncpg
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from benchmarks.harness import Ground, Record, Result, assigned, compare, drained
+from benchmarks.harness import Ground, Offsets, Result, alone, compare, taken
 from benchmarks.reviewing import prepared
-from benchmarks.score_projection import UNIT, payload, taken, unchecked
+from benchmarks.score_projection import GROUP, UNIT, payload, unchecked
 from schemas.reviews import ReviewCommand
+from schemas.topics import COMMANDS
 from services.chassis.ids import secret
 
 SHARE = 10
@@ -28,18 +28,19 @@ async def run(ground: Ground, *, count: int, rounds: int) -> list[Result]:
     reviewing = await prepared(ground, count - count % 3)
 
     async def ours() -> float:
-        with unchecked():
-            return (await taken(ground, reviewing))[0]
+        begin = await ground.ahead(GROUP, COMMANDS.name, reviewing.commands())
+        return await alone(unchecked, ground, reviewing.database, begin, len(reviewing.seats))
 
     async def tutorial() -> float:
-        topic = await ground.topic()
-        some = islice(reviewing.commands(), len(reviewing.seats) // SHARE)
-        return await handled(ground, topic, [(topic, key, payload(value)) for _, key, value in some])
+        group, topic = f"tutorial-{secret(4)}", await ground.topic()
+        some = [(topic, key, payload(value)) for _, key, value in islice(reviewing.commands(), count // SHARE)]
+        begin = await ground.ahead(group, topic, some)
+        return await alone(handled, ground, group, begin, len(some))
 
     return [await compare("score-projection-tutorial", UNIT, ours, tutorial, rounds=rounds)]
 
 
-async def handled(ground: Ground, topic: str, records: list[Record]) -> float:
+async def handled(ground: Ground, group: str, begin: Offsets, count: int) -> float:
     """Records per second, each by a call of a FastStream handler that inserts it."""
     name = f"b{secret(6)}"
     connection = await asyncpg.connect(ground.dsn)
@@ -50,9 +51,8 @@ async def handled(ground: Ground, topic: str, records: list[Record]) -> float:
     async with asyncpg.create_pool(ground.dsn, database=name) as pool:
         await pool.execute("create table review (command uuid primary key, application text, reviewer text, body text)")
 
-        subscriber = broker.subscriber(
-            topic, group_id=f"tutorial-{secret(4)}", auto_offset_reset="earliest", ack_policy=policy
-        )
+        (topic,) = {partition.topic for partition in begin}
+        subscriber = broker.subscriber(topic, group_id=group, auto_offset_reset="earliest", ack_policy=policy)
 
         @subscriber
         async def handle(command: ReviewCommand) -> None:
@@ -66,14 +66,9 @@ async def handled(ground: Ground, topic: str, records: list[Record]) -> float:
                 )
 
         await broker.start()
-        kafka = subscriber.consumer
-        before = await assigned(kafka)
-        await ground.fill(records)
-        started = time.perf_counter()
-        await drained(kafka, before, len(records))
-        seconds = time.perf_counter() - started
+        rate = await taken(subscriber.consumer, begin, count)
         await broker.stop()
         kept = await pool.fetchval("select count(*) from review")
-    if kept != len(records):
-        raise RuntimeError(f"{kept} rows for {len(records)} records")
-    return len(records) / seconds
+    if kept != count:
+        raise RuntimeError(f"{kept} rows for {count} records")
+    return rate
