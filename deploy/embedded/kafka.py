@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.embedded.jars import kafka_jars
+from deploy.embedded.part import Part
 from deploy.embedded.ports import HOST
 from deploy.embedded.process import EmbeddedError, Process
 
@@ -69,38 +70,14 @@ log.retention.check.interval.ms=3000
 """
 
 
-class Kafka:
-    """The broker; `start` and `stop` may follow each other again and again."""
+class Kafka(Part):
+    """The broker."""
 
     def __init__(self, folder: Path, parts: Path, progress: Callable[[str], None]) -> None:
         self.bootstrap = ""
         self._parts = parts.resolve()
         self._progress = progress
-        self._process = Process("Apache Kafka", folder, stop_signal=signal.SIGTERM, grace=GRACE)
-
-    @property
-    def pid(self) -> int | None:
-        """The Java process."""
-        return self._process.pid
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self._process.name
-
-    @property
-    def folder(self) -> Path:
-        """Where its data and its log are."""
-        return self._process.folder
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.alive
-
-    def ending(self) -> str:
-        """How it ended, once it isn't alive any more."""
-        return self._process.ending()
+        super().__init__(Process("Apache Kafka", folder, stop_signal=signal.SIGTERM, grace=GRACE))
 
     async def start(self) -> None:
         """Fetch what is missing, make the data folder the first time, start, and wait until the broker answers."""
@@ -113,11 +90,6 @@ class Kafka:
         broker = await _launch(self._process, java)
         self.bootstrap = f"{HOST}:{broker}"
         self._progress(f"Apache Kafka ready in {time.monotonic() - began:.1f} s")
-
-    async def stop(self) -> None:
-        """End it cleanly and give its folder up."""
-        await self._process.stop()
-        self._process.release()
 
 
 async def _quick(java: list[str], jars: list[Path], progress: Callable[[str], None]) -> list[str]:

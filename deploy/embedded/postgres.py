@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.embedded.part import Part
 from deploy.embedded.ports import HOST
 from deploy.embedded.process import EmbeddedError, Process
 
@@ -45,39 +46,15 @@ FLEETING = {"fsync": "off", "full_page_writes": "off"}
 READY_LINE = 7
 
 
-class Postgres:
-    """The server; `start` and `stop` may follow each other again and again."""
+class Postgres(Part):
+    """The server."""
 
     def __init__(self, folder: Path, progress: Callable[[str], None], *, durable: bool) -> None:
         self.dsn = ""
         self._progress = progress
         self._settings = SETTINGS if durable else SETTINGS | FLEETING
-        self._process = Process("PostgreSQL", folder, stop_signal=signal.SIGINT, grace=GRACE)
+        super().__init__(Process("PostgreSQL", folder, stop_signal=signal.SIGINT, grace=GRACE))
         self._data = self._process.folder / "data"
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster."""
-        return self._process.pid
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self._process.name
-
-    @property
-    def folder(self) -> Path:
-        """Where its data and its log are."""
-        return self._process.folder
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.alive
-
-    def ending(self) -> str:
-        """How it ended, once it isn't alive any more."""
-        return self._process.ending()
 
     async def start(self) -> None:
         """Make the data folder the first time, start, and wait until the server takes connections."""
@@ -100,11 +77,6 @@ class Postgres:
         )
         self.dsn = f"postgresql://postgres:{password}@{HOST}:{port}/postgres"
         self._progress(f"PostgreSQL ready in {time.monotonic() - began:.1f} s")
-
-    async def stop(self) -> None:
-        """End it cleanly and give its folder up."""
-        await self._process.stop()
-        self._process.release()
 
     async def _make(self, binaries: Path, user: str) -> str:
         """Make the data folder the first time, whole or not at all; returns the superuser's password."""

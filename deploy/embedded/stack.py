@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.embedded.kafka import Kafka
+from deploy.embedded.part import Part
 from deploy.embedded.postgres import Postgres
 from deploy.embedded.supervisor import PACE, Pace, Supervisor
 
@@ -51,7 +52,7 @@ class Stack:
         return self.postgres.dsn if self.postgres else self._postgres_dsn
 
     @property
-    def parts(self) -> list[Kafka | Postgres]:
+    def parts(self) -> list[Part]:
         """The parts that run here."""
         return [part for part in (self.kafka, self.postgres) if part]
 

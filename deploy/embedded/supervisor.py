@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from deploy.embedded.kafka import Kafka
-from deploy.embedded.postgres import Postgres
+from deploy.embedded.part import Part
 from deploy.embedded.process import EmbeddedError
 
 LOOK = 0.1
@@ -35,7 +34,7 @@ PACE = Pace()
 class Supervisor:
     """Watches parts that were started by their owner, from `start` to `stop`."""
 
-    def __init__(self, parts: Iterable[Kafka | Postgres], progress: Callable[[str], None], pace: Pace) -> None:
+    def __init__(self, parts: Iterable[Part], progress: Callable[[str], None], pace: Pace) -> None:
         self._parts = list(parts)
         self._progress = progress
         self._pace = pace
@@ -52,7 +51,7 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _keep(self, part: Kafka | Postgres) -> None:
+    async def _keep(self, part: Part) -> None:
         failures = 0
         while True:
             since = time.monotonic()
@@ -66,7 +65,7 @@ class Supervisor:
                 await self._pause(part, failures, problem)
                 problem = await _started(part)
 
-    async def _pause(self, part: Kafka | Postgres, failures: int, problem: str) -> None:
+    async def _pause(self, part: Part, failures: int, problem: str) -> None:
         """Say what went wrong and when it is tried again, and wait until then."""
         patient = len(self._pace.pauses)
         pause = self._pace.pauses[failures - 1] if failures <= patient else self._pace.slow
@@ -79,7 +78,7 @@ class Supervisor:
         await asyncio.sleep(pause)
 
 
-async def _started(part: Kafka | Postgres) -> str:
+async def _started(part: Part) -> str:
     """Start `part`; says what went wrong, "" if nothing did."""
     try:
         await part.start()

@@ -20,6 +20,7 @@ import pytest
 from deploy.demo.receiver import Receiver
 from deploy.embedded import Pace, Stack
 from deploy.embedded.kafka import Kafka
+from deploy.embedded.part import Part
 from deploy.embedded.postgres import Postgres
 from schemas.applications import ApplicationSubmitted
 from schemas.cycles import CycleDeadlineExtended
@@ -68,24 +69,24 @@ class World:
         assert self.stack.postgres is not None
         return self.stack.postgres
 
-    async def kill(self, part: Kafka | Postgres) -> None:
+    async def kill(self, part: Part) -> None:
         """Kill a part some moment from now."""
         await asyncio.sleep(self.chance.uniform(0.0, 1.5))
         psutil.Process(part.pid).kill()
         self._faults["kills"] += 1
 
-    async def stop(self, *parts: Kafka | Postgres) -> None:
+    async def stop(self, *parts: Part) -> None:
         """Stop parts some moment from now, each in its own."""
         moments = {part: self.chance.uniform(0.0, 1.0) for part in parts}
 
-        async def stop(part: Kafka | Postgres) -> None:
+        async def stop(part: Part) -> None:
             await asyncio.sleep(moments[part])
             await part.stop()
 
         await asyncio.gather(*map(stop, parts))
         self._faults["stops"] += len(parts)
 
-    async def back(self, part: Kafka | Postgres, starts: int) -> None:
+    async def back(self, part: Part, starts: int) -> None:
         """Wait until a part is ready for the `starts`th time."""
 
         async def is_ready() -> bool:
@@ -93,7 +94,7 @@ class World:
 
         await eventually(f"{part.name} to be ready again", is_ready, 120)
 
-    async def failed(self, part: Kafka | Postgres, starts: int, meanwhile: Callable[[], None]) -> None:
+    async def failed(self, part: Part, starts: int, meanwhile: Callable[[], None]) -> None:
         """Wait until so many attempts to start a part again have failed."""
 
         async def has() -> bool:
@@ -184,7 +185,7 @@ async def test_kafka_and_postgresql_killed_under_load_lose_and_double_nothing(fo
 async def test_one_away_for_ten_seconds_and_then_both_and_back(folder: Path, fault_seed: int) -> None:
     async with world(folder, fault_seed, pace=None) as it:
         before = (it.stack.kafka_bootstrap, it.stack.postgres_dsn)
-        faults: list[list[Kafka | Postgres]] = [[it.kafka], [it.postgres], [it.kafka, it.postgres]]
+        faults: list[list[Part]] = [[it.kafka], [it.postgres], [it.kafka, it.postgres]]
         for away in it.chance.sample(faults, 3):
             refused = it.clients.answers[503]
             await it.stop(*away)
