@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.shell import CHARTER, AsJson, CommandError, Role, ask, issuer, print_json, say, show
+from services.cli.shell import CHARTER, AsJson, CommandError, Role, ask, issuer, print_json, say, show, worded
 
 cycle_app = typer.Typer(help="Run a cycle from the shell.", no_args_is_help=True)
 program_app = typer.Typer(help="Look at a charter.", no_args_is_help=True)
@@ -136,7 +136,7 @@ def cycle_status(cycle: str, as_json: AsJson = False) -> None:
         print_json(answers)
     else:
         for service, answer in answers.items():
-            say(f"{service}: " + ", ".join(f"{key} {value}" for key, value in answer.items() if value is not None))
+            say(f"{service}: " + worded({key: value for key, value in answer.items() if value is not None}))
 
 
 def announcement(

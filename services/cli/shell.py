@@ -57,7 +57,22 @@ def show(answer: dict[str, Any], *, as_json: bool) -> None:
         print_json(answer)
     else:
         for key, value in answer.items():
-            say(f"{key}: {value}")
+            say(f"{key}: {worded(value)}")
+
+
+def worded(value: object) -> str:
+    """A value of an answer, as people read it."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{key} {worded(inner)}" for key, inner in value.items())
+        case list():
+            return "; ".join(map(worded, value))
+        case _:
+            return str(value)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  (what the coroutine returns)

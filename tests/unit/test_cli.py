@@ -1,4 +1,4 @@
-"""The command's exit codes: scripts rest on them."""
+"""The command: its exit codes, which scripts rest on, and what people read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.chassis.ids import opaque_id
 from services.chassis.issuer import load_key
 from services.chassis.receipts import Stated, signed
 from services.cli.main import main
-from services.cli.shell import CHARTER
+from services.cli.shell import CHARTER, worded
 from services.scoring.commands import check_proof, public_key
 
 
@@ -95,3 +95,17 @@ def test_a_receipt_is_told_from_a_changed_one_and_from_one_that_another_program_
     receipt.write_text(signed(stated, ours))
     (tmp_path / "export.zip").write_bytes(b"no zip")
     assert ended(monkeypatch, *command, "--export", str(tmp_path / "export.zip")) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (True, "yes"),
+        (None, "none"),
+        ({"submitted": 3, "closed": False}, "submitted 3, closed no"),
+        ([{"reviewer": "r1", "ready": True}, "b"], "reviewer r1, ready yes; b"),
+        ("2027-2029", "2027-2029"),
+    ],
+)
+def test_people_read_words_and_not_literals(value: object, words: str) -> None:
+    assert worded(value) == words
