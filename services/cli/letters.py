@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.shell import AsJson, CommandError, ServiceName, ask, print_json, say, show
+from services.cli.shell import AsJson, CommandError, ServiceName, ask, known_service, plain, print_json, say, show
 
 letters_app = typer.Typer(help="Look at what a service could not take, and try it again.", no_args_is_help=True)
 
@@ -59,19 +59,20 @@ def letters_list(
 
     Example: cec dead-letters list scoring --kind poison
     """
-    from services.origin import SERVICES
+    from schemas.topics import EVENT_TOPICS
 
-    found = {name: _letters(name, kind) for name in ([service] if service else SERVICES)}
+    found = {name: _letters(name, kind) for name in ([known_service(service)] if service else EVENT_TOPICS)}
     if as_json:
         print_json(found)
         return
     for name, letters in found.items():
         say(f"{name}: {letters['poison']} poison, {letters['waiting']} waiting")
         for stop in letters["stopped"]:
-            say(f"  STOPPED at {_place(stop)} since {stop['since']}: {stop['reason']}")
+            say(f"  STOPPED at {_place(stop)} since {stop['since']}: {plain(stop['reason'])}")
         for record in letters["records"]:
             what = f"{record['subject']} {record['sequence']}" if record["subject"] else "unreadable"
-            say(f"  {_place(record)}  {record['kind']}, {_age(record['age_seconds'])}, {what}: {record['reason']}")
+            kept = f"{record['kind']}, {_age(record['age_seconds'])}"
+            say(plain(f"  {_place(record)}  {kept}, {what}: {record['reason']}"))
 
 
 @letters_app.command("show")
@@ -84,7 +85,7 @@ def letters_show(
 
     Example: cec dead-letters show scoring intake.events.v1/3/1042
     """
-    path = f"/{service}/dead-letters/{_place(_parsed(place))}"
+    path = f"/{known_service(service)}/dead-letters/{_place(_parsed(place))}"
     show(ask("GET", path, role="auditor").json(), as_json=as_json)
 
 
@@ -102,6 +103,7 @@ def letters_redrive(
     """
     if bool(places) == everything:
         raise CommandError("name the records as topic/partition/offset, or give --all")
+    known_service(service)
     named = [_parsed(place) for place in places or ()]
     body = {} if everything else {"records": named}
     asked = ask("POST", f"/{service}/dead-letters/redrive", role="program-admin", body=body).json()
@@ -116,7 +118,7 @@ def letters_redrive(
         print_json(results)
     else:
         for one in results:
-            say(f"{one['place']}: {one['result']}" + (f" ({one['reason']})" if one["reason"] else ""))
+            say(plain(f"{one['place']}: {one['result']}" + (f" ({one['reason']})" if one["reason"] else "")))
         say(f"tried again: {len(results)}")
     raise typer.Exit(int(any(one["result"] in {"poison", "not tried yet"} for one in results)))
 
@@ -133,7 +135,7 @@ def letters_go_on(service: ServiceName, as_json: AsJson = False) -> None:
 
     Example: cec dead-letters go-on scoring
     """
-    stops = ask("POST", f"/{service}/dead-letters/go-on", role="program-admin").json()
+    stops = ask("POST", f"/{known_service(service)}/dead-letters/go-on", role="program-admin").json()
     if as_json:
         print_json(stops)
     else:

@@ -20,6 +20,7 @@ from services.cli.shell import (
     ClientSettings,
     CommandError,
     issuer,
+    known_service,
     print_json,
     run,
     running_here,
@@ -65,10 +66,7 @@ def run_service(
 
     Example: CEC_KAFKA_BOOTSTRAP_SERVERS=… CEC_POSTGRES_DSN=… cec run intake
     """
-    from services.origin import SERVICES
-
-    if service not in SERVICES:
-        raise CommandError(f"no service {service!r}: one of {', '.join(SERVICES)}")
+    known_service(service)
     settings = ClientSettings()
     if not settings.kafka_bootstrap_servers or not settings.postgres_dsn:
         raise CommandError(
@@ -118,8 +116,8 @@ def migrate(service: Annotated[str | None, typer.Argument(help="One service; all
 async def _migrate(only: str | None) -> None:
     from services.origin import SERVICES
 
-    if only is not None and only not in SERVICES:
-        raise CommandError(f"no service {only!r}: one of {', '.join(SERVICES)}")
+    if only is not None:
+        known_service(only)
     for name, blueprint in SERVICES.items():
         if only in {None, name}:
             dsn = blueprint.settings().postgres_dsn
@@ -152,10 +150,7 @@ def replay(
 
     Example: cec replay scoring
     """
-    from services.origin import SERVICES
-
-    if service not in SERVICES:
-        raise CommandError(f"no service {service!r}: one of {', '.join(SERVICES)}")
+    known_service(service)
     report = run(_replay(service, keep=keep))
     if as_json:
         print_json(report.as_json())

@@ -68,11 +68,25 @@ def worded(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case dict():
-            return ", ".join(f"{key} {worded(inner)}" for key, inner in value.items())
+            return ", ".join(f"{plain(key)} {worded(inner)}" for key, inner in value.items())
         case list():
             return "; ".join(map(worded, value))
         case _:
-            return str(value)
+            return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Text that may be anybody's, with whatever a terminal would obey written out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def known_service(name: str) -> str:
+    """The name, where a service has it."""
+    from schemas.topics import EVENT_TOPICS
+
+    if name not in EVENT_TOPICS:
+        raise CommandError(f"no service {name!r}: one of {', '.join(EVENT_TOPICS)}")
+    return name
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  (what the coroutine returns)

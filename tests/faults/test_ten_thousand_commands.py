@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import sha256
 from itertools import cycle as endlessly
 from typing import Any
 
@@ -13,14 +14,17 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas.reviews import ApplicationScored, ReviewSubmitted
-from schemas.topics import COMMANDS
+from deploy.embedded import Stack
+from schemas.envelope import Envelope, read
+from schemas.reviews import ApplicationScored, CommandRefused, ReviewSubmitted
+from schemas.topics import COMMANDS, EVENT_TOPICS
 from services.chassis.issuer import Issuer
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from services.scoring.app import service
 from services.scoring.commands import RECORD_LIMIT, sign
 from services.scoring.settings import ScoringSettings
+from tests.faults.evidence import events_in, in_kafka
 from tests.given import eventually
 from tests.integration.test_scoring import CRITERIA, TEXT, Person, Scoring, given, signed_json
 
@@ -145,7 +149,7 @@ async def scoring(runtime: RuntimeMaker, issuer: Issuer, kafka: AIOKafkaProducer
 
 @pytest.mark.timeout(900)
 async def test_of_ten_thousand_commands_with_every_tenth_bad_the_others_count_and_each_bad_one_is_answered(
-    scoring: Scoring, fault_seed: int
+    scoring: Scoring, stack: Stack, fault_seed: int
 ) -> None:
     chance = random.Random(fault_seed)
     text = TEXT.replace("applications_per_reviewer = 6\n", f"applications_per_reviewer = {APPLICATIONS}\n")
@@ -163,6 +167,7 @@ async def test_of_ten_thousand_commands_with_every_tenth_bad_the_others_count_an
     culprit = Culprit(scoring, *seats[-1], *seats[0])
     ways, turn = culprit.ways(chance), chance.randrange(1, 10)
     good: Sent = (None, "")
+    sent: list[tuple[str, str]] = []
     for number in range(COUNT):
         if number % 10 == turn:
             value, key = next(ways)(good)
@@ -172,6 +177,7 @@ async def test_of_ten_thousand_commands_with_every_tenth_bad_the_others_count_an
             culprit.last = person, command.command_id
             value = sign(command, person.key).encode()
             good = value, key
+            sent.append((sha256(value).hexdigest(), key))
         await scoring.kafka.send(COMMANDS.name, value, key=key.encode())
     await scoring.kafka.flush()
     assert list(work) == []
@@ -183,14 +189,32 @@ async def test_of_ten_thousand_commands_with_every_tenth_bad_the_others_count_an
     await eventually(all_refused, 120)
     done = await scoring.progress()
     assert (done["reviews_in"], done["submitted"]) == (EACH * APPLICATIONS, APPLICATIONS)
-    told = Counter((name, reason) for name, reasons in (await scoring.refusals()).items() for reason in reasons)
+    events = await on_kafka(scoring, stack)
+    told = Counter((one.subject, one.data["reason"]) for one in events if one.type == CommandRefused.TYPE)
     assert told == culprit.refused
+    reviews = [review for one in events if isinstance(review := read(one), ReviewSubmitted)]
+    assert sorted((one.private.command_sha256, one.application) for one in reviews if one.private) == sorted(sent)
+    assert sum(one.type == ApplicationScored.TYPE for one in events) == APPLICATIONS
     assert scoring.ignored >= culprit.ignored
     assert culprit.refused.total() + culprit.ignored.total() == COUNT // 10
-    assert len(await scoring.leaves(ReviewSubmitted)) == EACH * APPLICATIONS
-    assert len(await scoring.leaves(ApplicationScored)) == APPLICATIONS
     parked = "select count(*) from chassis.parked where topic = $1"
     assert await scoring.service.database.pool.fetchval(parked, COMMANDS.name) == 0
+
+
+async def on_kafka(scoring: Scoring, stack: Stack) -> list[Envelope]:
+    """The events that came of it, each once, as Kafka has them; they are just those that were recorded."""
+    pool = scoring.service.database.pool
+
+    async def none_leaving() -> bool:
+        return not await pool.fetchval("select exists (select from chassis.outbox)")
+
+    await eventually(none_leaving, 60)
+    recorded = await pool.fetch("select id, subject from chassis.event_log")
+    keys = {row["subject"].encode() for row in recorded}
+    records = await in_kafka(stack.kafka_bootstrap, EVENT_TOPICS["scoring"])
+    found = {event.id: event for _, event in events_in(record for record in records if record.key in keys)}
+    assert set(found) == {row["id"] for row in recorded}
+    return list(found.values())
 
 
 async def _is(scoring: Scoring, state: str) -> bool:

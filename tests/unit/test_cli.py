@@ -34,6 +34,16 @@ def test_a_verification_that_does_not_hold_ends_with_one(monkeypatch: pytest.Mon
     assert ended(monkeypatch, "ledger", "verify", str(tmp_path / "export.zip")) == 1
 
 
+@pytest.mark.parametrize("command", [("list", "paint"), ("show", "paint", "t/0/0"), ("redrive", "paint", "--all")])
+def test_a_service_that_does_not_exist_is_told_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    assert ended(monkeypatch, "dead-letters", *command) == 1
+    assert capsys.readouterr().err == (
+        "cec: no service 'paint': one of intake, scoring, awards, notifications, ledger\n"
+    )
+
+
 def test_a_foreseen_failure_ends_with_one_line_and_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +115,7 @@ def test_a_receipt_is_told_from_a_changed_one_and_from_one_that_another_program_
         ({"submitted": 3, "closed": False}, "submitted 3, closed no"),
         ([{"reviewer": "r1", "ready": True}, "b"], "reviewer r1, ready yes; b"),
         ("2027-2029", "2027-2029"),
+        ({"red\x1b[31m": ["\0", "Málaga\u202e"]}, r"red\x1b[31m \x00; Málaga\u202e"),
     ],
 )
 def test_people_read_words_and_not_literals(value: object, words: str) -> None:
