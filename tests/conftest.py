@@ -54,6 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=idle)
 
 
+@pytest.fixture
+def fault_seed(request: pytest.FixtureRequest) -> int:
+    """What chance is drawn from; shown with a failure, so that it can be drawn again."""
+    seed = int(request.config.getoption("--fault-seed"))
+    print(f"--fault-seed {seed}")  # noqa: T201  (pytest shows it with a failure)
+    return seed
+
+
 @pytest.fixture(scope="session")
 async def embedded() -> AsyncIterator[Stack]:
     """Kafka and PostgreSQL as child processes, with the topics applied."""

@@ -10,6 +10,7 @@ when the rest has taken effect. So does a batch wait at which the breaker trips.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from faststream.kafka.message import KafkaMessage
 from structlog.contextvars import bound_contextvars
 
 from services.chassis.breaker import Breaker, Row, TrippedError
-from services.chassis.failures import backoff, transient
+from services.chassis.failures import backoff, severity
 from services.chassis.inbox import Inbox, isolate
 from services.chassis.kafka import PollingConsumer
 from services.chassis.metrics import BATCH_RETRIES, BATCH_SECONDS, TAKEN
@@ -165,8 +166,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         await self.inbox.retry(self._database)
                     except Exception as error:  # noqa: BLE001  (see the module's contract)
                         attempt += 1
-                        say = log.info if transient(error) else log.error
-                        say("batch waits", group=self.group, attempt=attempt, error=repr(error))
+                        # Of a tripped breaker it was said that the consumer stands, loudly and once.
+                        level = logging.INFO if isinstance(error, TrippedError) else severity(error)
+                        log.log(level, "batch waits", attempt=attempt, error=repr(error))
                         self._database.metrics.add(BATCH_RETRIES, group=self.group)
                         if self._next and asyncio.get_running_loop().time() - started > GIVE_BACK_SECONDS:
                             return False
@@ -240,7 +242,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await forget_mended(self._database, self.topics)
                 await self.inbox.retry(self._database)
             except Exception as error:  # noqa: BLE001  (the next round tries again)
-                log.info("retry waits", group=self.group, error=repr(error))
+                log.log(severity(error), "retry waits", group=self.group, error=repr(error))
 
     async def keep_polling(self, seconds: float) -> None:
         """Look after the client, until stopped: commit what is owed, and make a client anew that is spent."""
@@ -258,7 +260,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         await self.subscriber.start()
                         self._spent = False
             except Exception as error:  # noqa: BLE001  (the next round tries again)
-                log.info("consumer waits", group=self.group, error=repr(error))
+                log.log(severity(error), "consumer waits", group=self.group, error=repr(error))
 
     async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  (aiokafka's signature)
         """Let the batch under way end, and its offsets be committed, before another member gets its partitions."""

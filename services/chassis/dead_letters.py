@@ -1,7 +1,8 @@
 """What a service could not take, over HTTP: `/<service>/dead-letters`, the same for every service.
 
-Auditors and program administrators look, administrators have it tried again. A record is shown by its envelope and its
-public data alone: what it opens, and whatever cannot be read, is never shown, only measured.
+Auditors and program administrators look; administrators have it tried again, or dismiss what is no event. A record is
+shown by its envelope and its public data alone: what it opens, and whatever cannot be read, is never shown, only
+measured.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.envelope import EVENTS, Header, Instant
-from services.chassis.parking import alarm, ask_again, record_of
+from services.chassis.parking import alarm, ask_again, dismiss, record_of
 from services.chassis.problems import not_found
+from services.chassis.refusal import RefusedError, Violation
 from services.chassis.web import Asked, CommandRoute, Reading, SignedIn, Writing
 
 router = APIRouter(prefix="/dead-letters", route_class=CommandRoute, tags=["dead letters"])
@@ -98,6 +100,15 @@ class Again(BaseModel):
     records: Annotated[list[Place], Field(max_length=10_000)] | None = None
 
 
+class Dismissal(BaseModel):
+    """Which unreadable records are nothing of ours, and how that is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    records: Annotated[list[Place], Field(min_length=1, max_length=1_000)]
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\P{Cc}+$")]
+
+
 @router.get("")
 async def list_dead_letters(
     db: Reading,
@@ -159,6 +170,20 @@ async def redrive_dead_letters(body: Again, tx: Writing, who: SignedIn, asked: A
     places = None if body.records is None else [(r.topic, r.partition, r.offset) for r in body.records]
     tx.wakes |= {alarm(consumer.group) for consumer in asked.consumers}
     return [Place(topic=t, partition=p, offset=o) for t, p, o in await ask_again(tx, places)]
+
+
+@router.post("/dismiss")
+async def dismiss_dead_letters(body: Dismissal, tx: Writing, who: SignedIn) -> list[Place]:
+    """Drop poison that is no event of ours; its copy on Kafka stays for its thirty days. All of it, or none."""
+    who.require("program-admin")
+    places = [(r.topic, r.partition, r.offset) for r in body.records]
+    gone = set(await dismiss(tx, places, body.reason))
+    if kept := [n for n, place in enumerate(places) if place not in gone]:
+        detail = (
+            "No unreadable poison is here. What can be read as an event is mended and tried again, never dismissed."
+        )
+        raise RefusedError.all([Violation("not-unreadable", detail, f"/records/{n}") for n in kept], status=409)
+    return [Place(topic=t, partition=p, offset=o) for t, p, o in sorted(gone)]
 
 
 @router.post("/go-on", status_code=202)

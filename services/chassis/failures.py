@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import asyncpg
@@ -40,6 +41,11 @@ def transient(error: BaseException) -> bool:
     """Whether the same work may succeed later with nothing changed."""
     # asyncpg's InterfaceError is also a value that no column can hold: about the record, for ever.
     return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
+
+
+def severity(error: BaseException) -> int:
+    """The level at which a failure is logged that is tried again: what passes by itself need not wake anybody."""
+    return logging.INFO if transient(error) else logging.ERROR
 
 
 def backoff(attempt: int, *, most: float = 3.0) -> float:

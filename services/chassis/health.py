@@ -43,7 +43,7 @@ MEASURES: Final[Mapping[Metric, str]] = {
         )), 0)
     """,
     m.PARKED_KEYS: """
-        select kind, count(distinct (source, subject)) filter (where topic is not null)
+        select kind, count(distinct (source, subject)) filter (where subject is not null)
         from (values ('not_yet'), ('poison')) as k (kind) left join chassis.parked using (kind) group by kind
     """,
     m.PARKED_OLDEST: """

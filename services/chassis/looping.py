@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import structlog
 
-from services.chassis.failures import backoff, transient
+from services.chassis.failures import backoff, severity, transient
 
 if TYPE_CHECKING:
     from services.chassis.clock import Clock
@@ -31,14 +31,13 @@ async def keep_taking_up(
 
     `context` stands in the log's lines. Only what passes by itself is logged as usual; all else is an error.
     """
-    attempt = 0
+    attempt, waits = 0, f"{what} wait"
     while True:
         try:
             found = await take_up()
         except Exception as error:  # noqa: BLE001  (a loop never dies of one bad moment)
             attempt += 1
-            say = log.info if transient(error) else log.error
-            say(f"{what} wait", attempt=attempt, error=repr(error), **context)
+            log.log(severity(error), waits, attempt=attempt, error=repr(error), **context)
             await asyncio.sleep(backoff(attempt))
             continue
         attempt = 0

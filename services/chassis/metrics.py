@@ -124,7 +124,9 @@ DEAD_LETTERS = _gauge(
 
 # --- to Kafka --------------------------------------------------------------------------------------------------------
 
-OUTBOX = _gauge("cec_outbox_records", meaning="Events that are committed and not yet acknowledged by Kafka.")
+OUTBOX = _gauge(
+    "cec_outbox_records", meaning="Events and dead letters that are committed and not yet acknowledged by Kafka."
+)
 OUTBOX_OLDEST = _gauge(
     "cec_outbox_oldest_seconds", meaning="Age of the oldest of them. Growing: no relay is at work, or Kafka is away."
 )

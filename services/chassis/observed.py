@@ -1,7 +1,8 @@
 """What is seen of work under way: every log line names the request or the record that it is about, requests are timed.
 
-Bound for a request: method, path (never its query), request id, and the principal as a hash that means nothing outside
-this process. For a record: its place and, once it is read, type, subject and event id. Never anything private.
+Bound for a request: service, method, path (never its query), request id, and the principal as a hash that means
+nothing outside this process. For a record: its place and, once it is read, type, subject and event id. Never anything
+private. What a service starts is bound to its name.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def known_as(principal: Principal | None) -> None:
 class Observed:
     """ASGI middleware of a service: binds the request to its log lines, times it, and names it in the answer."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, service: str, metrics: Metrics) -> None:
         self._app = app
+        self._service = service
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +73,7 @@ class Observed:
         request_id = given if _GIVEN.fullmatch(given) else opaque_id()
         # Cleared at the start and not at the end: the handler of unforeseen errors logs outside of this middleware.
         clear_contextvars()
-        bind_contextvars(method=scope["method"], path=scope["path"], request_id=request_id)
+        bind_contextvars(service=self._service, method=scope["method"], path=scope["path"], request_id=request_id)
         began, status = perf_counter(), 0
 
         async def named(message: Message) -> None:

@@ -17,6 +17,7 @@ import structlog
 from schemas.envelope import UnreadableError, rfc3339
 from schemas.topics import DEAD_LETTER_LIMIT, dead_letters
 from services.chassis.failures import NotYetError, transient
+from services.chassis.observed import about
 from services.chassis.record import Record, envelope_of
 
 if TYPE_CHECKING:
@@ -58,11 +59,7 @@ async def park(tx: Tx, record: Record, envelope: Envelope | None, kind: str, rea
 
 async def park_poison(tx: Tx, record: Record, error: Exception, group: str | None) -> None:
     """Keep a record that no retry will mend, send it to the dead letters of `group`, and say so in the log."""
-    try:
-        envelope = envelope_of(record)
-    except UnreadableError:
-        envelope = None
-    if parked_at := await park(tx, record, envelope, "poison", reason_of(error)):
+    if parked_at := await park(tx, record, _readable(record), "poison", reason_of(error)):
         await _send(tx, record, error, group, parked_at)
 
 
@@ -82,10 +79,11 @@ async def condemn(tx: Tx, record: Record, error: Exception, group: str | None) -
 
 async def _send(tx: Tx, record: Record, error: Exception, group: str | None, at: datetime) -> None:
     reason = reason_of(error)
-    log.error("poison parked", group=group, at=record.place, reason=reason, trace=_trace(error))
+    with about(record, _readable(record)):
+        log.error("poison parked", group=group, at=record.place, reason=reason, trace=_trace(error))
     if group is None:
         return
-    about = {
+    letter = {
         "dead-letter-topic": record.topic,
         "dead-letter-partition": str(record.partition),
         "dead-letter-offset": str(record.offset),
@@ -97,11 +95,11 @@ async def _send(tx: Tx, record: Record, error: Exception, group: str | None, at:
     size = sum(map(len, (key or b"", value or b"", *(name.encode() + (text or b"") for name, text in headers))))
     if size > DEAD_LETTER_LIMIT:
         # A compressed batch can hold what no topic takes in the open; the parked row has all of it.
-        about["dead-letter-omitted"] = f"{size:,} bytes are too many to be sent on"
+        letter["dead-letter-omitted"] = f"{size:,} bytes are too many to be sent on"
         key, value, headers = None, None, ()
     if key is None and value is None:
         value = b""  # Kafka's client refuses a record with neither
-    headers = (*((name, text.encode()) for name, text in about.items()), *headers)
+    headers = (*((name, text.encode()) for name, text in letter.items()), *headers)
     await tx.db.execute(
         "insert into chassis.outbox (key, topic, record, letter) values ($1, $2, $3, $4)",
         f"{record.topic}/{record.partition}",
@@ -109,6 +107,13 @@ async def _send(tx: Tx, record: Record, error: Exception, group: str | None, at:
         value,
         {"key": None if key is None else key.hex(), "headers": _kept(headers)},
     )
+
+
+def _readable(record: Record) -> Envelope | None:
+    try:
+        return envelope_of(record)
+    except UnreadableError:
+        return None
 
 
 def _kept(headers: Sequence[tuple[str, bytes | None]]) -> list[list[str | None]]:
@@ -181,6 +186,24 @@ async def ask_again(tx: Tx, places: Sequence[tuple[str, int, int]] | None) -> li
         [position for _, _, position in places or ()],
     )
     return sorted(tuple(row) for row in rows)
+
+
+async def dismiss(tx: Tx, places: Sequence[tuple[str, int, int]], why: str) -> list[tuple[str, int, int]]:
+    """Drop poison in which no event can be read, of those at these places; its dead letter on Kafka stays.
+
+    An event is never dropped: later ones of its key would wait for it for ever.
+    """
+    rows = await tx.db.fetch(
+        """
+        delete from chassis.parked where kind = 'poison' and subject is null and (topic, part, position) in (
+            select * from unnest($1::text[], $2::int[], $3::bigint[])
+        ) returning topic, part, position, reason
+        """,
+        *map(list, zip(*places, strict=True)),
+    )
+    for topic, part, position, reason in rows:
+        log.warning("poison dismissed", at=f"{topic}/{part}/{position}", reason=reason, why=why)
+    return [(topic, part, position) for topic, part, position, _ in rows]
 
 
 async def try_again(database: Database, inbox: Inbox, topics: Sequence[str]) -> None:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from structlog.contextvars import bound_contextvars
+
 from services.chassis import consumer, dead_letters, erasure, health, idempotency
 from services.chassis.database import Database
 from services.chassis.inbox import EventInbox, Handlers, Inbox
@@ -124,6 +126,10 @@ class Service:
 
     async def start(self) -> None:
         """Migrate, then start relay, consumers, schedule and loops."""
+        with bound_contextvars(service=self.name):  # in the log lines of all that is started
+            await self._start()
+
+    async def _start(self) -> None:
         await self.migrate()
         await self.database.open()
         self.database.on_recorded = self.relay.wake

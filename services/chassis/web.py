@@ -247,7 +247,7 @@ def api(service: Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-    app.add_middleware(Observed, metrics=service.metrics)
+    app.add_middleware(Observed, service=service.name, metrics=service.metrics)
     app.router.routes.insert(0, Signposts(app.router.routes))
     app.include_router(service.router)
     return app

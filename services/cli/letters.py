@@ -129,6 +129,26 @@ def _came_of(record: dict[str, Any] | None) -> dict[str, Any]:
     return {"result": "not tried yet" if record["again"] else record["kind"], "reason": record["reason"]}
 
 
+@letters_app.command("dismiss")
+def letters_dismiss(
+    service: ServiceName,
+    places: Annotated[list[str], typer.Argument(help="topic/partition/offset, one or more.")],
+    reason: Annotated[str, typer.Option(help="How it is known to be none of ours: for the service's log.")],
+    as_json: AsJson = False,
+) -> None:
+    """Drop poison that nobody can read and that is no event of ours: all that is named, or none.
+
+    Example: cec dead-letters dismiss scoring intake.events.v1/3/1042 --reason "a test of the network team"
+    """
+    body = {"records": [_parsed(place) for place in places], "reason": reason}
+    gone = ask("POST", f"/{known_service(service)}/dead-letters/dismiss", role="program-admin", body=body).json()
+    if as_json:
+        print_json(gone)
+    else:
+        for one in gone:
+            say(f"dismissed {_place(one)}")
+
+
 @letters_app.command("go-on")
 def letters_go_on(service: ServiceName, as_json: AsJson = False) -> None:
     """Have a service that stopped at too much poison set it aside, until an event takes effect.

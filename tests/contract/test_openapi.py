@@ -55,7 +55,7 @@ CHECKS = [
 # Python's expressions, from which Schemathesis draws, know no Unicode categories (JSON Schema's do).
 CONTROL = {r"\\p{Cc}": r"\\x00-\\x1f\\x7f-\\x9f", r"\\P{Cc}": r"[^\\x00-\\x1f\\x7f-\\x9f]"}
 # What ends something that the others ask for comes after them.
-LAST = ("/merge", "/withdraw", "/close", "/finish", "/go-on", "/redrive", "/erasures")
+LAST = ("/merge", "/withdraw", "/close", "/finish", "/go-on", "/redrive", "/dismiss", "/erasures")
 
 SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 schemathesis.serializer.alias([MEDIA, SHEET], "application/octet-stream")

@@ -1,6 +1,6 @@
 """`python -m tests.faults RUNS [FIRST]`: the whole fault suite so many times, each with another seed.
 
-Every file here, two at a time, each in a process and on parts of its own; per run its kills, events, violations and
+Every file here and the bad days that the ordinary tests have as well, two at a time, each in a process and on parts of its own; per run its kills, events, violations and
 seconds by file, and what went wrong. Exit 0 only if nothing did. `make faults RUNS=20` runs it.
 """
 
@@ -16,7 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(Path(__file__).parent.glob("test_*.py"))
+FILES = [
+    *sorted(map(str, Path(__file__).parent.glob("test_*.py"))),
+    "tests/integration/test_dead_letters.py::"
+    "test_every_tenth_record_broken_in_twelve_ways_leaves_the_others_their_effect",
+    "tests/e2e/test_redelivery.py",
+]
 AT_ONCE = 2
 TOLD = re.compile(r"^(?:\d+ [a-z]+, )*\d+ violations$", re.MULTILINE)
 """What a verdict says of a test, also of one that fails."""
@@ -47,24 +52,28 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201  (that is what it is run for)
 
 
-async def test(file: Path, seed: int, free: asyncio.Semaphore) -> Result:
+async def test(file: str, seed: int, free: asyncio.Semaphore) -> Result:
     """Run one file."""
-    options = ["-q", "-rfEP", "-m", "long", "--tb=short", "--show-capture=stdout"]
+    options = ["-q", "-rfEP", "-m", "long or not long", "--tb=short", "--show-capture=stdout"]
     options += [f"--fault-seed={seed}", f"--hypothesis-seed={seed}"]
     async with free:
         began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pytest", *options, str(file)),
+            *(sys.executable, "-m", "pytest", *options, file),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
-    name = file.stem.removeprefix("test_")
-    return Result(name, process.returncode != 0, time.monotonic() - began, output.decode(errors="replace"))
+    return Result(name_of(file), process.returncode != 0, time.monotonic() - began, output.decode(errors="replace"))
 
 
-async def run(seed: int, files: Iterable[Path]) -> list[Result]:
+def name_of(file: str) -> str:
+    """What a file is called here."""
+    return Path(file.partition("::")[0]).stem.removeprefix("test_")
+
+
+async def run(seed: int, files: Iterable[str]) -> list[Result]:
     """Run all files, the first ones first; tell of them."""
     began, free = time.monotonic(), asyncio.Semaphore(AT_ONCE)
     results = await asyncio.gather(*(test(file, seed, free) for file in files))
@@ -88,7 +97,7 @@ async def main(runs: int, first: int) -> int:
         results = await run(seed, files)
         # What takes longest begins first.
         seconds = {one.name: one.seconds for one in results}
-        files = sorted(FILES, key=lambda file: -seconds[file.stem.removeprefix("test_")])
+        files = sorted(FILES, key=lambda file: -seconds[name_of(file)])
         if any(one.failed for one in results):
             failed.append(seed)
     again = "; again with " + " or ".join(f"--fault-seed {seed}" for seed in failed) if failed else ""

@@ -1,4 +1,4 @@
-"""What the fault suite is told, and where its parts keep their data."""
+"""Where the fault suite's parts keep their data."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-
-
-@pytest.fixture
-def fault_seed(request: pytest.FixtureRequest) -> int:
-    """What chance is drawn from; shown with a failure, so that it can be drawn again."""
-    seed = int(request.config.getoption("--fault-seed"))
-    print(f"--fault-seed {seed}")  # noqa: T201  (pytest shows it with a failure)
-    return seed
 
 
 @pytest.fixture
