@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.demo.calls import until
 from deploy.demo.receiver import Receiver
-from schemas.topics import COMMANDS, EVENT_TOPICS
+from schemas.topics import COMMANDS, EVENT_TOPICS, Topic
 from services.chassis.service import Service
 from services.origin import Origin
 
@@ -28,7 +29,7 @@ async def test_a_whole_cycle_delivered_twice_more_changes_nothing(
     assert before["ledger"]
     for _ in range(2):
         recorded = sum(len(tables["chassis.event_log"]) for tables in before.values())
-        assert await deliver_again(origin.kafka_bootstrap, chance) >= recorded
+        assert await deliver_again(origin.kafka_bootstrap, chance.sample(TOPICS, len(TOPICS))) >= recorded
         await settled(origin)
     after = {service.name: await state(service) for service in origin.services}
     for name, tables in before.items():
@@ -49,15 +50,15 @@ async def state(service: Service) -> dict[str, list[str]]:
     return found
 
 
-async def deliver_again(bootstrap: str, chance: random.Random) -> int:
-    """Send a copy of every record that the topics hold, topic by topic in some order; returns how many."""
+async def deliver_again(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> int:
+    """Send a copy of every record that the topics hold, topic by topic; returns how many."""
     copied = 0
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await consumer.start()
     await producer.start()
     try:
-        for topic in chance.sample(TOPICS, len(TOPICS)):
+        for topic in topics:
             partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)

@@ -1,7 +1,7 @@
 """`python -m tests.faults RUNS [FIRST]`: the whole fault suite so many times, each with another seed.
 
-Every file here and the bad days that the ordinary tests have as well, two at a time, each in a process and on parts of its own; per run its kills, events, violations and
-seconds by file, and what went wrong. Exit 0 only if nothing did. `make faults RUNS=20` runs it.
+Every file here, and the bad days among the ordinary tests; two at a time, each in a process and on parts of its own;
+per run its kills, events, violations and seconds by file, and what went wrong. Exit 0 only if nothing did. `make faults RUNS=20` runs it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     *sorted(map(str, Path(__file__).parent.glob("test_*.py"))),
-    "tests/integration/test_dead_letters.py::"
-    "test_every_tenth_record_broken_in_twelve_ways_leaves_the_others_their_effect",
     "tests/e2e/test_redelivery.py",
+    "tests/integration/test_dead_letters.py::test_every_tenth_record_broken_in_twelve_ways_leaves_the_others_their_effect",
 ]
 AT_ONCE = 2
 TOLD = re.compile(r"^(?:\d+ [a-z]+, )*\d+ violations$", re.MULTILINE)
