@@ -1,7 +1,8 @@
 """`python -m tests.faults RUNS [FIRST]`: the whole fault suite so many times, each with another seed.
 
 Every file here, and the bad days among the ordinary tests; two at a time, each in a process and on parts of its own;
-per run its kills, events, violations and seconds by file, and what went wrong. Exit 0 only if nothing did. `make faults RUNS=20` runs it.
+per run its kills, events, violations and seconds by file, and what went wrong. Exit 0 only if nothing did.
+`make faults RUNS=20` runs it.
 """
 
 from __future__ import annotations
