@@ -16,7 +16,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from schemas.topics import DEAD_LETTER_ROOM
-from services.chassis.failures import backoff, transient
+from services.chassis.failures import backoff, severity
 from services.chassis.kafka import Producer
 from services.chassis.looping import sleep_until_woken
 from services.chassis.metrics import RELAYED
@@ -95,10 +95,9 @@ class Relay:
         while not self._stopping:
             try:
                 await self._serve()
-            except Exception as error:  # noqa: BLE001  (judged by `transient`; a relay never dies of one bad moment)
+            except Exception as error:  # noqa: BLE001  (told by `severity`; a relay never dies of one bad moment)
                 self._failures += 1
-                level = self._log.info if transient(error) else self._log.error
-                level("relay interrupted", error=repr(error), attempt=self._failures)
+                self._log.log(severity(error), "relay interrupted", error=repr(error), attempt=self._failures)
                 await sleep_until_woken(self._woken, backoff(self._failures))
             finally:
                 self._active = False
