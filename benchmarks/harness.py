@@ -22,7 +22,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.embedded import Stack
-from schemas.topics import Topic
+from schemas.topics import COMMANDS, Topic
 from services.chassis import logs, topics
 from services.chassis.auth import KeySource, Tokens
 from services.chassis.clock import MachineClock, ProgramClock
@@ -40,7 +40,7 @@ RESULTS = ROOT / "var" / "bench" / "results.json"
 
 BATCH = 1_000
 """Records per transaction, in ours and in the bare code."""
-PARTITIONS = 12
+PARTITIONS = COMMANDS.partitions
 FILL = 10_000
 """Records that are produced before the broker is waited for."""
 
@@ -205,12 +205,18 @@ async def joined(consumer: AIOKafkaConsumer) -> set[TopicPartition]:
     return set(partitions)
 
 
-async def taken(consumer: AIOKafkaConsumer, begin: Offsets, count: int) -> float:
-    """Put a consumer back to `begin`, let it go, and wait until `count` records are committed: how many a second."""
+async def put_back(consumer: AIOKafkaConsumer, begin: Offsets) -> set[TopicPartition]:
+    """Have a consumer go on at `begin`, once it is in its group: all its partitions."""
     partitions = await joined(consumer)
-    consumer.pause(*partitions)
     for partition, offset in begin.items():
         consumer.seek(partition, offset)
+    return partitions
+
+
+async def taken(consumer: AIOKafkaConsumer, begin: Offsets, count: int) -> float:
+    """Put a consumer back to `begin`, let it go, and wait until `count` records are committed: how many a second."""
+    partitions = await put_back(consumer, begin)
+    consumer.pause(*partitions)
     await consumer.commit(begin)
     started = time.perf_counter()
     consumer.resume(*partitions)
@@ -227,18 +233,16 @@ async def bare_copy(ground: Ground, begin: Offsets, count: int, row: Callable[[A
     consumer = await ground.bare_consumer({place.topic for place in begin})
     database = await ground.database()
     await database.execute("create table bare (key bytea, value bytea)")
-    partitions = await joined(consumer)
-    for partition, offset in begin.items():
-        consumer.seek(partition, offset)
+    partitions = await put_back(consumer, begin)
     started = time.perf_counter()
     done = 0
     while done < count:
         batches = await consumer.getmany(*partitions, timeout_ms=200, max_records=BATCH)
-        taken = [record for batch in batches.values() for record in batch]
-        if taken:
-            await database.copy_records_to_table("bare", records=[row(record) for record in taken])
+        records = [record for batch in batches.values() for record in batch]
+        if records:
+            await database.copy_records_to_table("bare", records=[row(record) for record in records])
             await consumer.commit()
-            done += len(taken)
+            done += len(records)
     seconds = time.perf_counter() - started
     await consumer.stop()
     await database.close()

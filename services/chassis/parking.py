@@ -59,8 +59,9 @@ async def park(tx: Tx, record: Record, envelope: Envelope | None, kind: str, rea
 
 async def park_poison(tx: Tx, record: Record, error: Exception, group: str | None) -> None:
     """Keep a record that no retry will mend, send it to the dead letters of `group`, and say so in the log."""
-    if parked_at := await park(tx, record, _readable(record), "poison", reason_of(error)):
-        await _send(tx, record, error, group, parked_at)
+    envelope = _readable(record)
+    if parked_at := await park(tx, record, envelope, "poison", reason_of(error)):
+        await _send(tx, record, envelope, error, group, parked_at)
 
 
 async def condemn(tx: Tx, record: Record, error: Exception, group: str | None) -> None:
@@ -74,12 +75,14 @@ async def condemn(tx: Tx, record: Record, error: Exception, group: str | None) -
         reason_of(error),
     )
     if parked_at is not None:
-        await _send(tx, record, error, group, parked_at)
+        await _send(tx, record, _readable(record), error, group, parked_at)
 
 
-async def _send(tx: Tx, record: Record, error: Exception, group: str | None, at: datetime) -> None:
+async def _send(
+    tx: Tx, record: Record, envelope: Envelope | None, error: Exception, group: str | None, at: datetime
+) -> None:
     reason = reason_of(error)
-    with about(record, _readable(record)):
+    with about(record, envelope):
         log.error("poison parked", group=group, at=record.place, reason=reason, trace=_trace(error))
     if group is None:
         return
